@@ -1,0 +1,1 @@
+"""charger-agent: the software that runs inside an EV charger."""

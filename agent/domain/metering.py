@@ -1,0 +1,153 @@
+"""Meter values: measurands, units, readings. Values are Decimal in the measurand's one unit; energy is Wh of the meter's own register."""
+
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from enum import StrEnum
+
+from agent.domain.ids import EvseId
+from agent.domain.time import Instant
+
+
+class Measurand(StrEnum):
+    """OCPP 2.0.1 MeasurandEnumType (the 1.6 names are the same); the comment gives the one unit used inside the agent."""
+
+    CURRENT_IMPORT = "Current.Import"  # A
+    CURRENT_EXPORT = "Current.Export"  # A
+    CURRENT_OFFERED = "Current.Offered"  # A
+    ENERGY_ACTIVE_IMPORT_REGISTER = "Energy.Active.Import.Register"  # Wh
+    ENERGY_ACTIVE_EXPORT_REGISTER = "Energy.Active.Export.Register"  # Wh
+    ENERGY_ACTIVE_IMPORT_INTERVAL = "Energy.Active.Import.Interval"  # Wh
+    ENERGY_REACTIVE_IMPORT_REGISTER = "Energy.Reactive.Import.Register"  # varh
+    ENERGY_REACTIVE_EXPORT_REGISTER = "Energy.Reactive.Export.Register"  # varh
+    FREQUENCY = "Frequency"  # Hz
+    POWER_ACTIVE_IMPORT = "Power.Active.Import"  # W
+    POWER_ACTIVE_EXPORT = "Power.Active.Export"  # W
+    POWER_OFFERED = "Power.Offered"  # W
+    POWER_REACTIVE_IMPORT = "Power.Reactive.Import"  # var
+    POWER_FACTOR = "Power.Factor"  # 1
+    SOC = "SoC"  # percent
+    VOLTAGE = "Voltage"  # V
+    TEMPERATURE = "Temperature"  # degrees Celsius; OCPP 1.6 only
+
+
+UNIT: dict[Measurand, str] = {
+    Measurand.CURRENT_IMPORT: "A",
+    Measurand.CURRENT_EXPORT: "A",
+    Measurand.CURRENT_OFFERED: "A",
+    Measurand.ENERGY_ACTIVE_IMPORT_REGISTER: "Wh",
+    Measurand.ENERGY_ACTIVE_EXPORT_REGISTER: "Wh",
+    Measurand.ENERGY_ACTIVE_IMPORT_INTERVAL: "Wh",
+    Measurand.ENERGY_REACTIVE_IMPORT_REGISTER: "varh",
+    Measurand.ENERGY_REACTIVE_EXPORT_REGISTER: "varh",
+    Measurand.FREQUENCY: "Hz",
+    Measurand.POWER_ACTIVE_IMPORT: "W",
+    Measurand.POWER_ACTIVE_EXPORT: "W",
+    Measurand.POWER_OFFERED: "W",
+    Measurand.POWER_REACTIVE_IMPORT: "var",
+    Measurand.POWER_FACTOR: "",
+    Measurand.SOC: "Percent",
+    Measurand.VOLTAGE: "V",
+    Measurand.TEMPERATURE: "Celsius",
+}
+"""The one unit in which each measurand is kept inside the agent."""
+
+
+class Phase(StrEnum):
+    """OCPP PhaseEnumType."""
+
+    L1 = "L1"
+    L2 = "L2"
+    L3 = "L3"
+    N = "N"
+    L1_N = "L1-N"
+    L2_N = "L2-N"
+    L3_N = "L3-N"
+    L1_L2 = "L1-L2"
+    L2_L3 = "L2-L3"
+    L3_L1 = "L3-L1"
+
+
+class ReadingContext(StrEnum):
+    """OCPP ReadingContextEnumType: why a value was taken."""
+
+    INTERRUPTION_BEGIN = "Interruption.Begin"
+    INTERRUPTION_END = "Interruption.End"
+    OTHER = "Other"
+    SAMPLE_CLOCK = "Sample.Clock"
+    SAMPLE_PERIODIC = "Sample.Periodic"
+    TRANSACTION_BEGIN = "Transaction.Begin"
+    TRANSACTION_END = "Transaction.End"
+    TRIGGER = "Trigger"
+
+
+class Quality(StrEnum):
+    """How far a reading may be believed."""
+
+    GOOD = "good"
+    SUSPECT = "suspect"
+    """Read, but implausible beside what came before; shown and logged, never billed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One measured value in the measurand's unit (`UNIT`); `phase` None is the total or the meter's only value."""
+
+    measurand: Measurand
+    value: Decimal
+    phase: Phase | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One read-out of one meter.
+
+    `at` is when the registers were read, and is never renewed. `energy_wh` is the raw active import register (Wh); None when this
+    read-out did not give it. `resolution_wh` is the meter's own step. `serial_number` is None where the meter gives none.
+    """
+
+    evse_id: EvseId
+    at: Instant
+    energy_wh: Decimal | None
+    quantities: tuple[Quantity, ...] = ()
+    serial_number: str | None = None
+    resolution_wh: Decimal = Decimal(1)
+    quality: Quality = Quality.GOOD
+
+    def value(self, measurand: Measurand, phase: Phase | None = None) -> Decimal | None:
+        """The value of a measurand on a phase, or None when the meter did not give it."""
+        for quantity in self.quantities:
+            if quantity.measurand is measurand and quantity.phase is phase:
+                return quantity.value
+        return None
+
+    def values(self, measurand: Measurand) -> tuple[Decimal, ...]:
+        """All values of a measurand, whatever their phase."""
+        return tuple(q.value for q in self.quantities if q.measurand is measurand)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterValue:
+    """The quantities of one reading that go to the CSMS, with the time at which they were read and why (OCPP MeterValueType)."""
+
+    at: Instant
+    context: ReadingContext
+    quantities: tuple[Quantity, ...]
+
+
+class Discontinuity(StrEnum):
+    """Why a meter's register does not continue the one before."""
+
+    RESET = "reset"
+    ROLLOVER = "rollover"
+    SWAP = "swap"
+    JUMP = "jump"
+
+
+def billed_wh(start_wh: Decimal, stop_wh: Decimal) -> int:
+    """Billed energy in whole Wh: floor of the stop register minus floor of the start register. Never negative by contract of the caller."""
+    return whole_wh(stop_wh) - whole_wh(start_wh)
+
+
+def whole_wh(register_wh: Decimal) -> int:
+    """A register in whole Wh, rounded down: the form in which it is billed and goes on the wire. The one rounding of energy."""
+    return int(register_wh.to_integral_value(rounding=ROUND_FLOOR))

@@ -1,0 +1,111 @@
+"""Transactions: the words of OCPP 2.0.1 TransactionEvent, and the durable record of one transaction."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from agent.domain.authorization import IdToken
+from agent.domain.ids import ConnectorId, EvseId, TransactionId
+from agent.domain.metering import MeterValue, Reading
+from agent.domain.tariff import Tariff
+from agent.domain.time import Instant
+
+
+class TransactionEventType(StrEnum):
+    """OCPP 2.0.1 TransactionEventEnumType."""
+
+    STARTED = "Started"
+    UPDATED = "Updated"
+    ENDED = "Ended"
+
+
+class ChargingState(StrEnum):
+    """OCPP 2.0.1 ChargingStateEnumType."""
+
+    CHARGING = "Charging"
+    EV_CONNECTED = "EVConnected"
+    SUSPENDED_EV = "SuspendedEV"
+    SUSPENDED_EVSE = "SuspendedEVSE"
+    IDLE = "Idle"
+
+
+class TriggerReason(StrEnum):
+    """OCPP 2.0.1 TriggerReasonEnumType."""
+
+    ABNORMAL_CONDITION = "AbnormalCondition"
+    AUTHORIZED = "Authorized"
+    CABLE_PLUGGED_IN = "CablePluggedIn"
+    CHARGING_RATE_CHANGED = "ChargingRateChanged"
+    CHARGING_STATE_CHANGED = "ChargingStateChanged"
+    DEAUTHORIZED = "Deauthorized"
+    ENERGY_LIMIT_REACHED = "EnergyLimitReached"
+    EV_COMMUNICATION_LOST = "EVCommunicationLost"
+    EV_CONNECT_TIMEOUT = "EVConnectTimeout"
+    EV_DEPARTED = "EVDeparted"
+    EV_DETECTED = "EVDetected"
+    METER_VALUE_CLOCK = "MeterValueClock"
+    METER_VALUE_PERIODIC = "MeterValuePeriodic"
+    REMOTE_START = "RemoteStart"
+    REMOTE_STOP = "RemoteStop"
+    RESET_COMMAND = "ResetCommand"
+    SIGNED_DATA_RECEIVED = "SignedDataReceived"
+    STOP_AUTHORIZED = "StopAuthorized"
+    TIME_LIMIT_REACHED = "TimeLimitReached"
+    TRIGGER = "Trigger"
+    UNLOCK_COMMAND = "UnlockCommand"
+
+
+class StoppedReason(StrEnum):
+    """OCPP 2.0.1 ReasonEnumType, with the words that only 1.6 has (HardReset, SoftReset, UnlockCommand) kept apart: 2.x projects them."""
+
+    DE_AUTHORIZED = "DeAuthorized"
+    EMERGENCY_STOP = "EmergencyStop"
+    ENERGY_LIMIT_REACHED = "EnergyLimitReached"
+    EV_DISCONNECTED = "EVDisconnected"
+    GROUND_FAULT = "GroundFault"
+    HARD_RESET = "HardReset"  # 2.x: ImmediateReset
+    LOCAL = "Local"
+    LOCAL_OUT_OF_CREDIT = "LocalOutOfCredit"
+    OTHER = "Other"
+    OVERCURRENT_FAULT = "OvercurrentFault"
+    POWER_LOSS = "PowerLoss"
+    POWER_QUALITY = "PowerQuality"
+    REBOOT = "Reboot"
+    REMOTE = "Remote"
+    SOFT_RESET = "SoftReset"  # 2.x: ImmediateReset as well; an OnIdle reset ends no transaction
+    STOPPED_BY_EV = "StoppedByEV"
+    TIME_LIMIT_REACHED = "TimeLimitReached"
+    TIMEOUT = "Timeout"
+    UNLOCK_COMMAND = "UnlockCommand"  # 2.x: Other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionRecord:
+    """What is on disk about one transaction. Written before the contactor closes, and whenever it changes.
+
+    `meter_start` is the reading that began it. `last_reading` is the newest reading that was checkpointed. `next_seq_no` numbers the next
+    transaction event (2.x seqNo, E01.FR.07). `tariff` is the price frozen at the start; None when the session is not sold here.
+    `ended_at`, `meter_stop` and `stopped_reason` are None while it runs. `meter_stop_estimated` marks a stop register that was not
+    read after the contactor opened. `stop_id_token` is the token that ended it. `ended_values` are the samples kept for the end message.
+    """
+
+    transaction_id: TransactionId
+    evse_id: EvseId
+    connector_id: ConnectorId
+    id_token: IdToken | None
+    started_at: Instant
+    meter_start: Reading
+    last_reading: Reading
+    next_seq_no: int = 0
+    remote_start_id: int | None = None
+    tariff: Tariff | None = None
+    charging_state: ChargingState = ChargingState.EV_CONNECTED
+    started_offline: bool = False
+    ended_values: tuple[MeterValue, ...] = ()
+    ended_at: Instant | None = None
+    meter_stop: Reading | None = None
+    meter_stop_estimated: bool = False
+    stopped_reason: StoppedReason | None = None
+    stop_id_token: IdToken | None = None
+    energy_wh: int | None = None
+    cost_gross: Decimal | None = None

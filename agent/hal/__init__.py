@@ -1,0 +1,1 @@
+"""Hardware abstraction: ports, the interlock guard and the drivers."""

@@ -1,0 +1,1 @@
+"""The OCPP side: frames, connection, queue and one adapter per version."""
