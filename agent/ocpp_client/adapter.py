@@ -9,7 +9,12 @@ from agent.domain.commands import Command, Outcome
 from agent.domain.errors import PeerError
 from agent.domain.events import Event
 from agent.domain.ids import TransactionId
-from agent.domain.notices import Notice, TransactionNotice
+from agent.domain.notices import Notice
+from agent.domain.outbox import Attempted as Attempted  # noqa: PLC0414 - exported again
+from agent.domain.outbox import DeadLettered as DeadLettered  # noqa: PLC0414 - exported again
+from agent.domain.outbox import Delivered as Delivered  # noqa: PLC0414 - exported again
+from agent.domain.outbox import Mark as Mark  # noqa: PLC0414 - exported again
+from agent.domain.outbox import OutboxRow as OutboxRow  # noqa: PLC0414 - exported again
 from agent.domain.time import Instant
 
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
@@ -138,48 +143,6 @@ class VersionAdapter(Protocol):
 
     def error_code(self, neutral: str) -> str:
         """The version's spelling of an error code (1.6: FormationViolation, OccurenceConstraintViolation)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
-    """A notice that waits for delivery. `row_id` gives the order. `calls_answered` of its calls are done; `attempts` were refused so far."""
-
-    row_id: int
-    notice: TransactionNotice
-    attempts: int = 0
-    calls_answered: int = 0
-    was_sent: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """Every call of a row was answered. `remote_id`: the number that the answer to a Start carried."""
-
-    row_id: int
-    transaction_id: TransactionId
-    remote_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempted:
-    """A row was refused (CALLERROR) or partly answered; it will be tried again."""
-
-    row_id: int
-    attempts: int
-    calls_answered: int
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLettered:
-    """A row was refused for the last time. It is kept, visible and re-sendable, and the queue goes on."""
-
-    row_id: int
-    transaction_id: TransactionId
-    error: str
-
-
-Mark = Delivered | Attempted | DeadLettered
 
 
 class Outbox(Protocol):
