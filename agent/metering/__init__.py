@@ -1,0 +1,1 @@
+"""Energy meters: templates, register values, plausibility, the lifetime register, and the Modbus driver."""

@@ -1,0 +1,172 @@
+"""Whether a register continues the one before, and a lifetime register built from the differences.
+
+A register that falls, jumps further than the EVSE can deliver, rolls over, or belongs to another meter breaks the line. One odd read-out
+is a glitch; `CONFIRMATIONS` read-outs in a row that continue each other are a new register, which becomes the base from then on.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from agent.domain.metering import Discontinuity, Measurand, Reading
+from agent.domain.time import Instant
+
+CONFIRMATIONS: Final = 3
+POWER_MARGIN: Final = Decimal("1.25")
+PROMISE_SHARE: Final = Decimal("1.25")
+RISE_TOLERANCE_WH: Final = Decimal(5)
+MS_PER_HOUR: Final = 3_600_000
+ROLLOVER_STEPS: Final = (2**16, 2**31, 2**32)
+"""Counters of integer meters wrap there, in steps of the register."""
+ROLLOVER_WH: Final = tuple(Decimal(10) ** digits for digits in range(5, 13))
+"""Counters with display digits wrap there: 10^5 Wh = 100 kWh to 10^12 Wh."""
+
+
+class Continuity(StrEnum):
+    """What the tracker thinks of one read-out."""
+
+    CONTINUES = "continues"
+    DOUBTED = "doubted"
+    BROKEN = "broken"
+    """A new register is confirmed with this read-out, which is its base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """Answer to one read-out: for DOUBTED and BROKEN with the kind, for BROKEN with the last good and the first new read-out."""
+
+    continuity: Continuity
+    kind: Discontinuity | None = None
+    last_good: Reading | None = None
+    first_new: Reading | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifetimeState:
+    """What has to be kept so that the lifetime register goes on after a restart."""
+
+    total_wh: Decimal
+    register_wh: Decimal
+    at: Instant
+    serial_number: str | None
+
+
+@dataclass(slots=True)
+class _Candidate:
+    kind: Discontinuity
+    first: Reading
+    latest: Reading
+    count: int = 1
+
+
+class RegisterTracker:
+    """Follows the import register of one meter. `max_power_w` is the rated power of the EVSE; only read-outs with energy are followed."""
+
+    def __init__(self, max_power_w: Decimal, resume: LifetimeState | None = None) -> None:
+        self._max_power_w = max_power_w
+        self._state = resume
+        self._last_good: Reading | None = None
+        self._candidate: _Candidate | None = None
+        self._promised_wh = Decimal(0)
+
+    @property
+    def state(self) -> LifetimeState | None:
+        """The lifetime register; None before the first read-out."""
+        return self._state
+
+    @property
+    def last_good(self) -> Reading | None:
+        """The last read-out that continued the line."""
+        return self._last_good
+
+    def break_kind(self, reading: Reading) -> Discontinuity | None:
+        """How this read-out breaks the line, or None when it continues it."""
+        state = self._state
+        if state is None:
+            return None
+        energy = _energy(reading)
+        if state.serial_number is not None and reading.serial_number is not None and state.serial_number != reading.serial_number:
+            return Discontinuity.SWAP
+        limit = self._rise_limit(state.at, reading)
+        if energy >= state.register_wh:
+            return None if limit is None or energy - state.register_wh <= limit + PROMISE_SHARE * self._promised_wh else Discontinuity.JUMP
+        if self._rolled_over_at(reading) is not None:
+            return Discontinuity.ROLLOVER
+        return Discontinuity.RESET
+
+    def follow(self, reading: Reading) -> Follow:
+        """Take the next read-out (its `energy_wh` must be there)."""
+        kind = self.break_kind(reading)
+        if kind is None:
+            self._candidate = None
+            state = self._state
+            gained = Decimal(0) if state is None else _energy(reading) - state.register_wh
+            self._take(reading, gained)
+            return Follow(continuity=Continuity.CONTINUES)
+        candidate = self._candidate
+        if candidate is None or not self._continues(candidate.latest, reading):
+            candidate = self._candidate = _Candidate(kind, reading, reading)
+        else:
+            candidate.latest, candidate.count = reading, candidate.count + 1
+            if kind is Discontinuity.SWAP:
+                candidate.kind = kind
+        if candidate.count < CONFIRMATIONS:
+            return Follow(continuity=Continuity.DOUBTED, kind=candidate.kind)
+        last_good, first_new = self._last_good, candidate.first
+        gained = _energy(reading) - _energy(first_new)
+        modulus = self._rolled_over_at(first_new) if candidate.kind is Discontinuity.ROLLOVER else None
+        if modulus is not None and self._state is not None:
+            gained += modulus - self._state.register_wh + _energy(first_new)
+        self._candidate = None
+        self._take(reading, gained)
+        return Follow(continuity=Continuity.BROKEN, kind=candidate.kind, last_good=last_good, first_new=first_new)
+
+    def _take(self, reading: Reading, gained: Decimal) -> None:
+        state = self._state
+        self._promise(reading, gained)
+        total = _energy(reading) if state is None else state.total_wh + gained
+        serial = reading.serial_number
+        if serial is None and state is not None and gained >= 0:
+            serial = state.serial_number  # not read this time; the meter is still the same as far as is known
+        self._state = LifetimeState(total_wh=total, register_wh=_energy(reading), at=reading.at, serial_number=serial)
+        self._last_good = reading
+
+    def _promise(self, reading: Reading, gained: Decimal) -> None:
+        """Sum up what the power promises while the register rests, for a meter or gateway that gave old values and then catches up."""
+        watts = reading.value(Measurand.POWER_ACTIVE_IMPORT)
+        if self._state is None or gained != 0 or watts is None:
+            self._promised_wh = Decimal(0)
+            return
+        elapsed_ms = Decimal(max(0, reading.at.ms_since(self._state.at)))
+        self._promised_wh += min(max(Decimal(0), watts), self._max_power_w) * elapsed_ms / MS_PER_HOUR
+
+    def _continues(self, before: Reading, reading: Reading) -> bool:
+        limit = self._rise_limit(before.at, reading)
+        risen = _energy(reading) - _energy(before)
+        return risen >= 0 and (limit is None or risen <= limit)
+
+    def _rise_limit(self, since: Instant, reading: Reading) -> Decimal | None:
+        """Give what the register can have risen by since then; None when that time is unknown (another boot without wall time)."""
+        elapsed_ms = reading.at.ms_since(since)
+        if since.boot_id != reading.at.boot_id and elapsed_ms == 0:
+            return None
+        deliverable = self._max_power_w * POWER_MARGIN * Decimal(max(0, elapsed_ms)) / MS_PER_HOUR
+        return deliverable + 2 * reading.resolution_wh + RISE_TOLERANCE_WH
+
+    def _rolled_over_at(self, reading: Reading) -> Decimal | None:
+        """Where the counter wrapped, if it lies between the last good register and this one within what can have been delivered."""
+        state = self._state
+        limit = None if state is None else self._rise_limit(state.at, reading)
+        if state is None or limit is None:
+            return None
+        for modulus in (*(steps * reading.resolution_wh for steps in ROLLOVER_STEPS), *ROLLOVER_WH):
+            if state.register_wh < modulus and 0 <= modulus - state.register_wh + _energy(reading) <= limit:
+                return modulus
+        return None
+
+
+def _energy(reading: Reading) -> Decimal:
+    if reading.energy_wh is None:
+        raise ValueError("a read-out without the import register cannot be followed")
+    return reading.energy_wh

@@ -1,0 +1,128 @@
+"""Whether a read-out can be true: finite values, voltages, power against voltage and current, energy against power.
+
+What is doubted is still delivered, marked, and never billed. Whether the register continues the one before is `lifetime`'s question.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from agent.domain.metering import Measurand, Phase, Reading
+from agent.domain.time import Instant
+
+VOLTAGE_ABSENT_BELOW: Final = Decimal(10)
+"""A phase that is not connected reads some volts of noise."""
+VOLTAGE_RANGE: Final = (Decimal(80), Decimal(300))
+POWER_TOLERANCE_W: Final = Decimal(60)
+POWER_OVER_APPARENT: Final = Decimal("1.15")
+POWER_UNDER_APPARENT: Final = Decimal("0.05")
+UNDER_APPARENT_FROM_VA: Final = Decimal(2000)
+"""Below that a charger's own reactive power explains a low active power; above it 1/20 means kW taken for W."""
+POWER_LIMIT_FACTOR: Final = Decimal(2)
+MISMATCHES_BEFORE_DOUBT: Final = 3
+"""Registers of one read-out are some 100 ms apart: a car that ramps up may mismatch once."""
+ENERGY_WINDOW_WH: Final = Decimal(30)
+ENERGY_WINDOW_STEPS: Final = 5
+ENERGY_SHARE_RANGE: Final = (Decimal("0.5"), Decimal("1.6"))
+MS_PER_HOUR: Final = 3_600_000
+
+_PHASES: Final = ((Phase.L1_N, Phase.L1), (Phase.L2_N, Phase.L2), (Phase.L3_N, Phase.L3))
+
+
+class Doubt(StrEnum):
+    """Why a read-out is not believed."""
+
+    ENERGY_MISSING = "the import register is missing"
+    ENERGY_NEGATIVE = "the import register is negative"
+    VOLTAGE = "a voltage is neither 0 nor 80 to 300 V"
+    POWER_LIMIT = "the power is more than twice what the EVSE can deliver"
+    POWER_MISMATCH = "power does not fit voltage times current"
+    ENERGY_MISMATCH = "the import register does not move as the power says"
+
+
+@dataclass(slots=True)
+class _EnergyWindow:
+    """Energy that the power readings promise since `register_wh` was read."""
+
+    register_wh: Decimal
+    promised_wh: Decimal
+    power_w: Decimal
+    at: Instant
+
+
+class PlausibilityJudge:
+    """Judges the read-outs of one meter, in their order. `max_power_w` is the rated power of the EVSE."""
+
+    def __init__(self, max_power_w: Decimal) -> None:
+        self._max_power_w = max_power_w
+        self._mismatches = 0
+        self._window: _EnergyWindow | None = None
+        self._energy_doubted = False
+
+    def doubts(self, reading: Reading) -> tuple[Doubt, ...]:
+        """Tell what speaks against this read-out by itself."""
+        found = []
+        if reading.energy_wh is None:
+            found.append(Doubt.ENERGY_MISSING)
+        elif reading.energy_wh < 0:
+            found.append(Doubt.ENERGY_NEGATIVE)
+        if any(not _voltage_is_plausible(volts) for volts in reading.values(Measurand.VOLTAGE)):
+            found.append(Doubt.VOLTAGE)
+        if any(abs(watts) > POWER_LIMIT_FACTOR * self._max_power_w for watts in reading.values(Measurand.POWER_ACTIVE_IMPORT)):
+            found.append(Doubt.POWER_LIMIT)
+        self._mismatches = 0 if _power_fits(reading) else self._mismatches + 1
+        if self._mismatches >= MISMATCHES_BEFORE_DOUBT:
+            found.append(Doubt.POWER_MISMATCH)
+        return tuple(found)
+
+    def energy_doubts(self, reading: Reading) -> tuple[Doubt, ...]:
+        """Tell whether the register moves as the power readings promise; only for read-outs that continue the one before.
+
+        Looked at each time that the power has promised several steps of the register, so that coarse registers are not doubted. A meter
+        that answers with frozen values is found this way.
+        """
+        watts = reading.value(Measurand.POWER_ACTIVE_IMPORT)
+        if reading.energy_wh is None or watts is None:
+            return ()
+        window = self._window
+        if window is None or reading.energy_wh < window.register_wh:
+            self.restart_energy()
+            self._window = _EnergyWindow(reading.energy_wh, Decimal(0), watts, reading.at)
+            return ()
+        hours = Decimal(max(0, reading.at.ms_since(window.at))) / MS_PER_HOUR
+        window.promised_wh += max(Decimal(0), (window.power_w + watts) / 2) * hours
+        window.power_w, window.at = watts, reading.at
+        if window.promised_wh >= max(ENERGY_WINDOW_WH, ENERGY_WINDOW_STEPS * reading.resolution_wh):
+            least, most = (share * window.promised_wh for share in ENERGY_SHARE_RANGE)
+            risen = reading.energy_wh - window.register_wh
+            self._energy_doubted = not least - reading.resolution_wh <= risen <= most + reading.resolution_wh
+            window.register_wh, window.promised_wh = reading.energy_wh, Decimal(0)
+        return (Doubt.ENERGY_MISMATCH,) if self._energy_doubted else ()
+
+    def restart_energy(self) -> None:
+        """Forget the register: a new one begins, or time passed unseen."""
+        self._window = None
+        self._energy_doubted = False
+
+
+def _voltage_is_plausible(volts: Decimal) -> bool:
+    lowest, highest = VOLTAGE_RANGE
+    return abs(volts) < VOLTAGE_ABSENT_BELOW or lowest <= volts <= highest
+
+
+def _power_fits(reading: Reading) -> bool:
+    """Whether total active power lies between 5 % and 115 % of the sum of U × I; true where the meter does not give all three."""
+    watts = reading.value(Measurand.POWER_ACTIVE_IMPORT)
+    apparent = Decimal(0)
+    for voltage_phase, current_phase in _PHASES:
+        volts = reading.value(Measurand.VOLTAGE, voltage_phase)
+        amps = reading.value(Measurand.CURRENT_IMPORT, current_phase)
+        if volts is None or amps is None:
+            return True
+        apparent += abs(volts * amps)
+    if watts is None:
+        return True
+    if abs(watts) > POWER_OVER_APPARENT * apparent + POWER_TOLERANCE_W:
+        return False
+    return apparent < UNDER_APPARENT_FROM_VA or abs(watts) >= POWER_UNDER_APPARENT * apparent
