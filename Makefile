@@ -1,0 +1,58 @@
+# Needs python3 (3.11 or newer, with its venv module) and make; everything else is set up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-unit test-browser browser lint format bench conformance docs clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv with everything in it
+
+# The stamp is written last, so that an interrupted set-up is done again.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "charger-agent needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): set PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## the demo: charger, car, portal and payment on one web page
+	$(BIN)/charger-sim demo
+
+test: setup lint test-unit test-browser ## all checks and all tests
+
+test-unit: setup ## the tests that need no browser
+	$(BIN)/python -m pytest --ignore=tests/browser -n $(WORKERS)
+
+test-browser: setup browser ## the demo page in headless Chromium
+	$(BIN)/python -m pytest tests/browser
+
+# Debian's package; where it cannot be installed the browser tests fail and say so.
+browser:
+	@.ci/install-browser
+
+lint: setup ## ruff, formatting, mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## let ruff write what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## speed and size beside their references
+	$(BIN)/python -m tests.benchmarks
+
+conformance: setup ## certification cases: covered and uncovered
+	$(BIN)/python -m tests.conformance.list_coverage
+
+docs: setup ## write the generated pages
+	$(BIN)/python -m agent.config.reference docs/configuration.md
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
