@@ -1,0 +1,501 @@
+"""One SQLite connection on one thread: how it is opened, checked, migrated and written. Knows no table.
+
+A unit of work is one function that runs whole on the connection's thread. Nothing awaits between BEGIN and COMMIT, so a cancelled task
+cannot leave a transaction open for the next one to commit its half.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+import aiosqlite
+
+from agent.domain.errors import StoreError
+from agent.store.wal import WalMeter
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+APPLICATION_ID: Final = 0x43414754
+"""`CAGT` in the file's header, so that another program's file is never taken for ours."""
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+OLDEST_SQLITE: Final = (3, 37, 0)
+"""The first with STRICT tables."""
+CHECKPOINT_LOG_BYTES: Final = 4 * 1024 * 1024
+"""Rare, because a page that changes with every commit is then copied into the file once in some two hundred commits."""
+CACHE_KIB: Final = 512
+BUSY_TIMEOUT_MS: Final = 5_000
+"""How long a technician's sqlite3 may hold the file before a unit fails. The wait is on the thread, never on the loop."""
+
+
+class Damaged(Exception):
+    """The file is not a sound database."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the database cost since it was opened. `syncs` are fdatasync calls, bytes are what was handed to the file system."""
+
+    commits: int = 0
+    syncs: int = 0
+    log_bytes: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    failures: int = 0
+    slowest_ms: float = 0.0
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes written to the log and to the file."""
+        return self.log_bytes + self.checkpoint_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a database is opened. `stamp` names a file that is moved aside; `salvage` copies from such a file and tells what it got."""
+
+    path: Path
+    stamp: str
+    salvage: Callable[[Path, sqlite3.Connection], str]
+    migrations: Path = MIGRATIONS
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What the opening thread leaves beside the connection."""
+
+    remarks: list[str] = field(default_factory=list)
+    page_bytes: int = 4096
+    lock: int = -1
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection with one thing more: a whole function of ours on its thread.
+
+    `_execute` is the one way by which aiosqlite's own methods reach the thread, in every release from 0.17 on.
+    """
+
+    async def run(self, work: Work[T]) -> T:
+        return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call]
+
+
+class Database:
+    """The open database. Reads and units are done one at a time in the order of the calls.
+
+    `is_durable` is False while the disk refused to open it for writing: reads come from an image in memory, every unit tries to open the
+    file again and raises StoreError until that succeeds.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        """Use `open` instead: a new object is not connected."""
+        self._opening = opening
+        self._connection: _Connection | None = None
+        self._wal: WalMeter | None = None
+        self._lock = -1
+        self._checkpoint: asyncio.Task[None] | None = None
+        self.is_durable = False
+        self.trouble = ""
+        """The sentence of the last failure, empty once a unit succeeded again."""
+        self.remarks: list[str] = []
+        """What was unusual about the opening, one sentence each."""
+        self.counters = Counters()
+
+    @classmethod
+    async def open(cls, opening: Opening) -> "Database":
+        """Open, check and migrate. A damaged file is moved aside and salvaged. A disk that refuses gives an image in memory.
+
+        Raises StoreError for a file of a newer version or of another program, and for an SQLite library that is too old.
+        """
+        self = cls(opening)
+        try:
+            await self._connect()
+        except StoreError as error:
+            if not isinstance(error.__cause__, (sqlite3.Error, OSError)):
+                raise
+            self.trouble = str(error)
+            self.remarks.append(f"{error} Until then nothing is kept beyond a restart.")
+            self._connection = await _start(lambda: _open_image(opening))
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._opening.path
+
+    async def read(self, work: Work[T]) -> T:
+        """Run a function that only reads. Raises StoreError."""
+        return await self._run(work)
+
+    async def unit(self, work: Work[T]) -> T:
+        """Run a function as one transaction, on disk when this returns. Raises StoreError; then nothing of it was kept.
+
+        Once called it runs to its end whatever becomes of the caller.
+        """
+        try:
+            if not self.is_durable:
+                await self._reconnect()
+            result = await self._run(lambda db: self._whole(db, work))
+        except StoreError as error:
+            self.counters.failures += 1
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        self._checkpoint_when_due()
+        return result
+
+    async def aclose(self) -> None:
+        """Wait for what is under way and close the file; the log is folded into it."""
+        if self._checkpoint is not None:
+            await self._checkpoint
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):  # what was promised is in the log; a full disk only keeps the log from being folded in
+                await connection.close()
+        if self._wal is not None:
+            self._wal.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    async def _run(self, work: Work[T]) -> T:
+        if self._connection is None:
+            raise StoreError(f"{self.path} is closed.")
+        try:
+            return await self._connection.run(work)
+        except sqlite3.Error as error:
+            raise _explained(error, self.path) from error
+        except (ValueError, OverflowError) as error:
+            raise StoreError(f"{self.path}: a value cannot be written: {error}. This is a defect of the software; report it.") from error
+
+    def _whole(self, db: sqlite3.Connection, work: Work[T]) -> T:
+        begun = time.perf_counter()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:  # after some failures SQLite has rolled back by itself
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+            raise
+        if self._wal is not None:
+            written, is_new_log = self._wal.measure()
+            if written:
+                self.counters.commits += 1
+                self.counters.syncs += 2 if is_new_log else 1
+                self.counters.log_bytes += written
+                self.counters.slowest_ms = max(self.counters.slowest_ms, (time.perf_counter() - begun) * 1000)
+        return result
+
+    def _checkpoint_when_due(self) -> None:
+        """Fold the log into the file after the commit was reported, so that nothing waits for it."""
+        if self._checkpoint is None and self._wal is not None and self._wal.log_bytes >= CHECKPOINT_LOG_BYTES:
+            self._checkpoint = asyncio.get_running_loop().create_task(self._fold_log())
+
+    async def _fold_log(self) -> None:
+        try:
+            # A failure costs nothing but the log's length: it is tried again after the next commit, and `unit` tells of a full disk.
+            with suppress(StoreError):
+                await self._run(self._fold_log_now)
+        finally:
+            self._checkpoint = None
+
+    def _fold_log_now(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.counters.checkpoints += 1
+        self.counters.syncs += 2  # the log, then the file
+        if self._wal is not None:
+            self.counters.checkpoint_bytes += self._wal.folded()
+
+    async def _connect(self) -> None:
+        opened = _Opened()
+        opening = self._opening
+        try:
+            connection = await _start(lambda: _open_file(opening, opened))
+        except sqlite3.Error as error:
+            raise _explained(error, opening.path) from error
+        except OSError as error:
+            raise StoreError(
+                f"{opening.path} cannot be opened: {error.strerror or error}. Check that its directory exists, is mounted for writing and "
+                "belongs to the user of the service."
+            ) from error
+        self._connection, self._lock, self.is_durable = connection, opened.lock, True
+        self.remarks.extend(opened.remarks)
+        self._wal = WalMeter(_beside(opening.path, "-wal"), opened.page_bytes)
+        self._wal.measure()
+
+    async def _reconnect(self) -> None:
+        image = self._connection
+        await self._connect()
+        self.remarks.append(f"{self.path} can be written again.")
+        if image is not None:
+            await image.close()
+
+
+async def _start(connector: Callable[[], sqlite3.Connection]) -> _Connection:
+    return cast("_Connection", await _Connection(connector, 64))
+
+
+def _explained(error: sqlite3.Error, path: Path) -> StoreError:
+    """Say what failed and what the technician can do."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            cure = f"The disk is full: free space on the file system of {path.parent}. What was confirmed is safe; writing is tried again."
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            cure = (
+                f"The file or its directory cannot be written: check with `mount` that {path.parent} is not read-only (Linux mounts it so "
+                "after an error of the flash) and that it belongs to the user of the service."
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            cure = "The file is damaged: restart the service; it moves the file aside, keeps what can be read, and goes on with a new one."
+        case sqlite3.SQLITE_IOERR:
+            cure = "The disk does not answer as it should: look for errors of the flash with `dmesg`; replace it if they come again."
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            cure = "Another program holds the file: end it (`fuser -v` shows which one)."
+        case _:
+            cure = "This is a defect of the software; report it."
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    return StoreError(f"{path}: {error} ({name}). {cure}")
+
+
+# --------------------------------------------------------------------------------------------------- on the connection's thread
+
+
+def _open_file(opening: Opening, opened: _Opened) -> sqlite3.Connection:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: the store needs {'.'.join(map(str, OLDEST_SQLITE))} or newer.")
+    path = opening.path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    opened.lock = _lock(path)
+    try:
+        return _open_locked(opening, opened)
+    except BaseException:
+        os.close(opened.lock)
+        raise
+
+
+def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
+    path, rescued = opening.path, _beside(opening.path, ".salvaged")
+    if not path.exists():
+        if rescued.exists():  # the power went between the last two steps below
+            rescued.rename(path)
+        else:
+            _create(path)
+        _sync_directory(path.parent)
+    try:
+        return _open_sound(path, opening, opened)
+    except Damaged as damage:
+        # The new file is complete before the damaged one loses its name, so a cut at any point starts over or goes on.
+        for suffix in ("", "-wal", "-shm"):
+            _beside(rescued, suffix).unlink(missing_ok=True)
+        _create(rescued)
+        with closing(_open_sound(rescued, opening, None)) as db:
+            result = opening.salvage(path, db)
+        aside = _move_aside(path, opening.stamp)
+        rescued.rename(path)
+        _sync_directory(path.parent)
+        opened.remarks.append(f"{path} was damaged ({damage}); it was moved to {aside} and a new one was begun. {result}")
+        return _open_sound(path, opening, opened)
+
+
+def _lock(path: Path) -> int:
+    """Keep a second daemon away from the directory. The lock ends with the process, however it ends."""
+    handle = os.open(_beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise StoreError(
+            f"{path} is in use by another charger-agent (`fuser -v {path}` shows which); end it, or set [store] directory to another one."
+        ) from None
+    return handle
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that only its owner may read: tokens and passwords are in there, and SQLite gives its log the same rights."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
+    """Connect without Python's own idea of transactions. Text that is not UTF-8 becomes surrogates, which no codec takes for good."""
+    db = sqlite3.connect(database, isolation_level=None, uri=uri)
+    db.text_factory = _text
+    return db
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")
+
+
+def _open_sound(path: Path, opening: Opening, opened: _Opened | None) -> sqlite3.Connection:
+    db = connect(path)
+    try:
+        try:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            version = _checked_version(db, opening)
+            _configure(db, path)
+            if version:
+                _check(db)
+            _migrate(db, opening, version, opened)
+            if opened is not None:
+                opened.page_bytes = db.execute("PRAGMA page_size").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+                raise Damaged(str(error)) from error
+            raise
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise Damaged(str(verdict).replace("\n", " "))
+
+
+def _open_image(opening: Opening) -> sqlite3.Connection:
+    """Copy what can be read of the file into memory, where the file cannot be opened for writing."""
+    memory = connect(":memory:")
+    try:
+        version = _copy_file(opening, memory)
+        try:
+            _check(memory)
+        except (Damaged, sqlite3.DatabaseError):
+            memory.close()
+            memory, version = connect(":memory:"), -1
+        _migrate(memory, opening, max(0, version), None)
+        if version < 0:
+            opening.salvage(opening.path, memory)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
+
+
+def _copy_file(opening: Opening, memory: sqlite3.Connection) -> int:
+    """Copy the file page by page; gives its schema version, 0 where there is nothing to copy."""
+    for mode in ("?mode=ro", "?mode=ro&immutable=1"):  # the second needs no shared memory file beside it
+        with suppress(sqlite3.Error), closing(connect(opening.path.absolute().as_uri() + mode, uri=True)) as db:
+            version = _checked_version(db, opening)
+            db.backup(memory)
+            return version
+    return 0
+
+
+def _configure(db: sqlite3.Connection, path: Path) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(
+            f"{path}: this file system does not support SQLite's write-ahead log (mode {mode!r}); use ext4, f2fs or another local one."
+        )
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # it would be done inside the commit that everything waits for
+    db.execute(f"PRAGMA journal_size_limit = {2 * CHECKPOINT_LOG_BYTES}")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute("PRAGMA temp_store = MEMORY")
+
+
+def _checked_version(db: sqlite3.Connection, opening: Opening) -> int:
+    """Read the schema version of the file, 0 when it is empty. Raises StoreError when it is not for us."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application != APPLICATION_ID and not (is_empty and application == 0):
+        raise StoreError(
+            f"{opening.path} is not a database of charger-agent; set [store] directory to another directory or move the file away."
+        )
+    newest = len(_scripts(opening.migrations))
+    if version > newest:
+        raise StoreError(
+            f"{opening.path} has schema {version}, this software knows up to {newest}: it was written by a newer version. Install that one "
+            f"again, or stop the service and put the copy {opening.path.name}.schema-* of the older schema in its place (what was recorded "
+            "since is in the newer file: keep it)."
+        )
+    return version
+
+
+def _scripts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.sql"))
+
+
+def _migrate(db: sqlite3.Connection, opening: Opening, version: int, opened: _Opened | None) -> None:
+    """Bring the schema forward, one transaction for each step. The old file is kept beside."""
+    scripts = _scripts(opening.migrations)
+    if version == len(scripts):
+        return
+    if version and opened is not None:
+        kept = _beside(opening.path, f".schema-{version}")
+        if not kept.exists():
+            partial = _beside(kept, ".part")
+            partial.unlink(missing_ok=True)
+            db.execute("VACUUM INTO ?", (str(partial),))
+            _sync_file(partial)
+            partial.rename(kept)
+            _sync_directory(kept.parent)
+        opened.remarks.append(f"{opening.path} was brought from schema {version} to {len(scripts)}; the old one is kept as {kept.name}.")
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(script.read_text(encoding="utf-8")):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {number}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script into its statements. `executescript` would commit before it begins."""
+    text = ""
+    for line in script.splitlines(keepends=True):
+        text += line
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""
+
+
+def _move_aside(path: Path, stamp: str) -> Path:
+    """Rename the file and its log. The log goes first: a cut in between leaves a file that is damaged still, never a log without one."""
+    aside = _beside(path, f".corrupt-{stamp}")
+    count = 1
+    while aside.exists():
+        count += 1
+        aside = _beside(path, f".corrupt-{stamp}-{count}")
+    for suffix in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            _beside(path, suffix).rename(_beside(aside, suffix))
+    _sync_directory(path.parent)
+    return aside
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,411 @@
+"""The store: one unit of work for what a step changed and what it has to tell, the durable outbox, and the clock's anchors.
+
+It implements, by shape, what the OCPP client asks of the disk (outbox, remote numbers, wire clock) and what the engine asks (commit).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from agent.domain.errors import StoreError
+from agent.domain.ids import EvseId, TransactionId
+from agent.domain.notices import TransactionNotice
+from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, OutboxRow
+from agent.domain.records import Record, Recovered
+from agent.domain.time import Instant
+from agent.store import tables
+from agent.store.database import Database, Opening
+from agent.store.salvage import salvage
+from agent.store.tables import Anchor, Books, DeadLetter, EndedValues, MeterLifetime, Pending, Run, StoredTransaction, Written
+
+FILE_NAME: Final = "charger-agent.db"
+MARK_DELAY_S: Final = 5.0
+"""Marks ride with the next commit, at most this much later. A cut in between sends a message twice, never not at all."""
+LIFETIME_DELAY_S: Final = 300.0
+"""The lifetime register is statistics, and the meter's own register survives."""
+MAX_PENDING_MARKS: Final = 500
+ANCHOR_STEP: Final = timedelta(seconds=1)
+"""A smaller correction of the clock does not move moments that may have been sent already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """The store as the technician sees it. Bytes and syncs count from the start of the process."""
+
+    path: Path
+    is_durable: bool
+    trouble: str
+    file_bytes: int
+    log_bytes: int
+    transactions: int
+    open_transactions: int
+    queued: int
+    held: int
+    dead: int
+    pending_marks: int
+    commits: int
+    syncs: int
+    written_bytes: int
+    checkpoints: int
+    failures: int
+    slowest_commit_ms: float
+
+
+class Store:
+    """The open store. Every method belongs to the event loop on which it was opened."""
+
+    def __init__(self, database: Database, books: Books, *, boot_id: str, now: Callable[[], Instant]) -> None:
+        """Use `open` instead."""
+        self._db = database
+        self._books = books
+        self._boot_id = boot_id
+        self._now = now
+        self._by_remote_id = {number: transaction_id for transaction_id, number in books.remote_ids.items()}
+        self._ended_values: EndedValues = {}
+        self._pending = Pending()
+        self._trouble: list[str] = []
+        self._writing = asyncio.Lock()
+        self._busy_since: float | None = None
+        self._writers: set[asyncio.Task[None]] = set()
+        self._flushing: asyncio.Task[None] | None = None
+        self._flush_again = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.was_orderly: bool | None = None
+        """Whether the run before this one ended in order; None before `recover`, and on the very first run."""
+
+    @classmethod
+    async def open(cls, directory: Path, *, boot_id: str, now: Callable[[], Instant]) -> "Store":
+        """Open the store in a directory, which is made when it is missing.
+
+        A damaged file is moved aside and salvaged. Where the disk refuses, what can be read is served from memory and every commit fails
+        until the disk takes writes again: see `remarks` and `is_durable`. Raises StoreError for what only a person can cure: a file of a
+        newer version or of another program, a directory that another daemon uses.
+        """
+        moment = now()
+        stamp = f"{boot_id[:8]}-{moment.mono_ms}" if moment.utc is None else f"{moment.utc:%Y%m%dT%H%M%SZ}"
+        database = await Database.open(Opening(path=directory / FILE_NAME, stamp=stamp, salvage=salvage))
+        try:
+            return cls(database, await database.read(tables.load_books), boot_id=boot_id, now=now)
+        except BaseException:
+            await database.aclose()
+            raise
+
+    # ---------------------------------------------------------------------------------------------------------------- the engine
+
+    async def recover(self) -> Recovered:
+        """Give back what is stored, and register this run. Call once, first. Does not fail because the disk is full or read-only."""
+        found, trouble = await self._db.read(tables.recovered)
+        self._trouble.extend(trouble)
+        self.was_orderly = await self._db.read(tables.was_orderly)
+        self._ended_values = {record.transaction_id: record.ended_values for record in found.transactions if record.ended_values}
+        self._pending.run = Run(boot_id=self._boot_id, started=self._now())
+        with suppress(StoreError):  # stays pending; `trouble` tells
+            await self.flush()
+        return found
+
+    async def commit(self, records: Sequence[Record], notices: Sequence[TransactionNotice]) -> None:
+        """Write records and notices as one unit: when this returns they are on disk. What was marked rides along.
+
+        Raises StoreError; then nothing of it is stored, and the same call may be made again, as often as needed: what is there already
+        is not stored twice. Cancellation does not stop a unit under way.
+        """
+        if records or notices:
+            await self._write(tuple(records), tuple(notices))
+
+    async def flush(self) -> None:
+        """Write what was marked. Raises StoreError."""
+        await self._write((), ())
+
+    async def aclose(self) -> None:
+        """Write what was marked, note the orderly end, and close. Never fails: what was not written is delivered again."""
+        self._cancel_timer()
+        if self._flushing is not None:
+            await self._flushing
+        if self._writers:
+            await asyncio.wait(self._writers)
+        try:
+            with suppress(StoreError):
+                await self.flush()
+                await self._db.unit(tables.note_orderly_end)
+        finally:
+            self._cancel_timer()
+            await self._db.aclose()
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the last unit of work reached the disk."""
+        return self._db.is_durable and not self._db.trouble
+
+    @property
+    def trouble(self) -> str:
+        """The sentence of the last failure; empty while all is well."""
+        return self._db.trouble
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was unusual about the opening and the recovery: damage, salvage, migration, a disk that refused. One sentence each."""
+        return (*self._db.remarks, *self._trouble)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the unit of work under way began, 0 when there is none: for the watchdog."""
+        return 0.0 if self._busy_since is None else asyncio.get_running_loop().time() - self._busy_since
+
+    # ---------------------------------------------------------------------------------------------------------------- the outbox
+
+    async def rows(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        """Undelivered rows with `row_id > after`, in order, at most `limit`. Raises StoreError."""
+        found: list[OutboxRow] = []
+        while len(found) < limit:
+            start, gone = after, self._gone()
+            window = await self._db.read(lambda db, start=start, gone=gone: tables.queued_rows(db, start, limit, gone))  # type: ignore[misc]
+            for row_id, transaction_id in window.unreadable:
+                self.mark(
+                    DeadLettered(
+                        row_id=row_id, transaction_id=transaction_id, error="the stored notice is unreadable: the file was damaged"
+                    )
+                )
+            # The unit that clears a mark ends after this read in the queue of the thread, and its task wakes after this one.
+            found.extend(row for row in map(self._marked, window.rows) if row is not None)
+            if window.is_last:
+                break
+            after = window.end
+        return found[:limit]
+
+    def mark(self, mark: Mark) -> None:
+        """Note what became of a row: at once in memory, on disk with the next commit, at most 5 s later.
+
+        At once on disk (several together): a Start's number, because what follows carries it, and a dead letter. An `Attempted` without
+        refusal or answer notes that the row was sent. A mark for a row that is settled already changes nothing.
+        """
+        if isinstance(self._pending.marks.get(mark.row_id), (Delivered, DeadLettered)):
+            return
+        is_urgent = False
+        match mark:
+            case Delivered(row_id=row_id, transaction_id=transaction_id, remote_id=remote_id):
+                self._books.start_rows.pop(row_id, None)
+                if remote_id is not None:
+                    self._books.remote_ids[transaction_id] = remote_id
+                    self._by_remote_id[remote_id] = transaction_id
+                    is_urgent = True
+            case DeadLettered(row_id=row_id, transaction_id=transaction_id):
+                if self._books.start_rows.pop(row_id, None) is not None:
+                    self._books.dead_starts.add(transaction_id)
+                is_urgent = True
+            case Attempted():
+                pass
+        self._pending.marks[mark.row_id] = mark
+        if is_urgent or len(self._pending.marks) >= MAX_PENDING_MARKS:
+            self._flush_now()
+        else:
+            self._flush_within(MARK_DELAY_S)
+
+    @property
+    def queue_depth(self) -> int:
+        """Rows that wait for delivery."""
+        return self._books.depth - len(self._gone())
+
+    async def resend_dead(self, row_id: int) -> None:
+        """Put a dead letter, with everything dead or held of its transaction, at the end of the queue under new row ids.
+
+        Raises StoreError when there is no such letter, or while other messages of its transaction wait.
+        """
+        async with self._writing:
+            written = await self._db.unit(lambda db: tables.requeue_dead(db, row_id))
+            self._books.depth += written.rows_added
+            for new_id, transaction_id in written.starts:
+                self._books.start_rows[new_id] = transaction_id
+                self._books.dead_starts.discard(transaction_id)
+
+    def _gone(self) -> frozenset[int]:
+        return frozenset(row_id for row_id, mark in self._pending.marks.items() if not isinstance(mark, Attempted))
+
+    def _marked(self, row: OutboxRow) -> OutboxRow | None:
+        match self._pending.marks.get(row.row_id):
+            case None:
+                return row
+            case Attempted(attempts=attempts, calls_answered=calls_answered):
+                return replace(row, attempts=attempts, calls_answered=calls_answered, was_sent=True)
+            case _:
+                return None
+
+    # ----------------------------------------------------------------------------------------------- remote numbers and wall time
+
+    def remote_id(self, transaction_id: TransactionId) -> int | None:
+        """The CSMS's number of a transaction that runs or waits for delivery (1.6)."""
+        return self._books.remote_ids.get(transaction_id)
+
+    def transaction_id(self, remote_id: int) -> TransactionId | None:
+        """The newest transaction to which the CSMS gave this number, running or waiting for delivery."""
+        return self._by_remote_id.get(remote_id)
+
+    def is_start_dead(self, transaction_id: TransactionId) -> bool:
+        """Whether the transaction's Start went to dead letters."""
+        return transaction_id in self._books.dead_starts
+
+    def utc_of(self, instant: Instant) -> datetime | None:
+        """UTC of a moment of this or an earlier boot; None while no trusted time is known for that boot."""
+        anchor = self._books.anchors.get(instant.boot_id)
+        if instant.utc is not None or anchor is None:
+            return instant.utc
+        return anchor.utc + timedelta(milliseconds=instant.mono_ms - anchor.mono_ms)
+
+    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
+        """Note the wall time of a moment of a boot, from a trusted clock. A difference below a second to what is known changes nothing."""
+        if utc.tzinfo is None:
+            raise ValueError(f"clock anchor {utc.isoformat()} has no time zone")
+        known = self.utc_of(Instant(boot_id, mono_ms))
+        if known is not None and abs(known - utc) < ANCHOR_STEP:
+            return
+        anchor = Anchor(mono_ms, utc.astimezone(UTC))
+        self._books.anchors[boot_id] = anchor
+        self._pending.anchors[boot_id] = anchor
+        self._flush_within(MARK_DELAY_S)
+
+    @property
+    def time_floor(self) -> datetime | None:
+        """The newest wall time on disk when it was opened: now cannot be earlier, so TLS can begin without a clock."""
+        return self._books.newest_utc
+
+    # -------------------------------------------------------------------------------------------------- statistics, diagnostics
+
+    def lifetime(self, evse_id: EvseId) -> MeterLifetime | None:
+        """The lifetime register as it was last saved."""
+        return self._books.lifetimes.get(evse_id)
+
+    def save_lifetime(self, evse_id: EvseId, *, total_wh: Decimal, register_wh: Decimal, at: Instant, serial_number: str | None) -> None:
+        """Note the lifetime register; written with the next commit, at most five minutes later, and only when it moved."""
+        known = self._books.lifetimes.get(evse_id)
+        if known is not None and (known.total_wh, known.register_wh, known.serial_number) == (total_wh, register_wh, serial_number):
+            return
+        lifetime = MeterLifetime(evse_id=evse_id, total_wh=total_wh, register_wh=register_wh, at=at, serial_number=serial_number)
+        self._books.lifetimes[evse_id] = lifetime
+        self._pending.lifetimes[evse_id] = lifetime
+        self._flush_within(LIFETIME_DELAY_S)
+
+    async def sessions(self, limit: int = 50) -> Sequence[StoredTransaction]:
+        """The newest transactions, the newest first. Raises StoreError."""
+        return await self._db.read(lambda db: tables.transactions(db, limit))
+
+    async def dead_letters(self, limit: int = 100) -> Sequence[DeadLetter]:
+        """Messages that were refused for the last time, the oldest first. Raises StoreError."""
+        return await self._db.read(lambda db: tables.dead_letters(db, limit))
+
+    async def status(self) -> StoreStatus:
+        """Count rows, bytes and syncs. Raises StoreError."""
+        transactions, open_transactions, queued, held, dead = await self._db.read(tables.counted)
+        counters = self._db.counters
+        return StoreStatus(
+            path=self._db.path,
+            is_durable=self.is_durable,
+            trouble=self.trouble,
+            file_bytes=_size(self._db.path),
+            log_bytes=_size(self._db.path.with_name(self._db.path.name + "-wal")),
+            transactions=transactions,
+            open_transactions=open_transactions,
+            queued=queued,
+            held=held,
+            dead=dead,
+            pending_marks=len(self._pending.marks),
+            commits=counters.commits,
+            syncs=counters.syncs,
+            written_bytes=counters.written_bytes,
+            checkpoints=counters.checkpoints,
+            failures=counters.failures,
+            slowest_commit_ms=counters.slowest_ms,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------- writing
+
+    async def _write(self, records: tuple[Record, ...], notices: tuple[TransactionNotice, ...]) -> None:
+        """Write, and keep the books, to the end even when the caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(self._write_whole(records, notices))
+        self._writers.add(task)
+        task.add_done_callback(self._writers.discard)
+        await asyncio.shield(task)
+
+    async def _write_whole(self, records: tuple[Record, ...], notices: tuple[TransactionNotice, ...]) -> None:
+        async with self._writing:  # one at a time: marks of a failed unit stay pending, in front of newer ones
+            pending = self._pending.copy()
+            if not (records or notices or pending):
+                return
+
+            def work(db: sqlite3.Connection) -> Written:
+                written = Written()
+                tables.write_records(db, records, self._ended_values, written)
+                tables.enqueue(db, notices, written)
+                tables.write_pending(db, pending, written)
+                return written
+
+            self._busy_since = asyncio.get_running_loop().time()
+            try:
+                written = await self._db.unit(work)
+            finally:
+                self._busy_since = None
+            self._keep_books(pending, written)
+
+    def _keep_books(self, pending: Pending, written: Written) -> None:
+        self._pending.forget(pending)
+        if not self._pending:
+            self._cancel_timer()
+        self._books.depth += written.rows_added - written.rows_gone
+        self._books.start_rows.update(written.starts)
+        for transaction_id, values in written.ended_values.items():
+            if values:
+                self._ended_values[transaction_id] = values
+            else:
+                self._ended_values.pop(transaction_id, None)
+        for transaction_id in written.settled:
+            number = self._books.remote_ids.pop(transaction_id, None)
+            if number is not None and self._by_remote_id.get(number) == transaction_id:
+                del self._by_remote_id[number]
+
+    def _flush_now(self) -> None:
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush_all())
+        else:
+            self._flush_again = True
+
+    async def _flush_all(self) -> None:
+        """Write what is pending; what is marked meanwhile goes together in the next unit."""
+        try:
+            self._flush_again = True
+            while self._flush_again:
+                self._flush_again = False
+                await self._write_whole((), ())
+        except StoreError:  # `trouble` tells; the engine meets the same with its next commit
+            self._flush_within(MARK_DELAY_S)
+        finally:
+            self._flushing = None
+
+    def _flush_within(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._flush_now()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _size(path: Path) -> int:
+    """Size of a file. Looked at, never opened: closing it would drop SQLite's locks."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
