@@ -1,0 +1,1 @@
+"""Where the pictures go. One module per kind of output."""
