@@ -28,7 +28,9 @@ APPLICATION_ID: Final = 0x43414754
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first with STRICT tables."""
-CHECKPOINT_LOG_BYTES: Final = 4 * 1024 * 1024
+PAGE_BYTES: Final = 1024
+"""A commit writes whole pages: with 4096 a charging hour costs 2.7 times as much flash (docs/decisions/0003)."""
+CHECKPOINT_LOG_BYTES: Final = 2 * 1024 * 1024
 """Rare, because a page that changes with every commit is then copied into the file once in some two hundred commits."""
 CACHE_KIB: Final = 512
 BUSY_TIMEOUT_MS: Final = 5_000
@@ -72,7 +74,7 @@ class _Opened:
     """What the opening thread leaves beside the connection."""
 
     remarks: list[str] = field(default_factory=list)
-    page_bytes: int = 4096
+    page_bytes: int = PAGE_BYTES
     lock: int = -1
 
 
@@ -117,7 +119,7 @@ class Database:
         try:
             await self._connect()
         except StoreError as error:
-            if not isinstance(error.__cause__, (sqlite3.Error, OSError)):
+            if not _is_refused_by_the_disk(error.__cause__):
                 raise
             self.trouble = str(error)
             self.remarks.append(f"{error} Until then nothing is kept beyond a restart.")
@@ -240,7 +242,33 @@ class Database:
 
 
 async def _start(connector: Callable[[], sqlite3.Connection]) -> _Connection:
-    return cast("_Connection", await _Connection(connector, 64))
+    """Start a thread whose first work is to connect. When that fails, the thread has ended before the error is raised."""
+    failures: list[Exception] = []
+
+    def guarded() -> sqlite3.Connection:
+        try:
+            return connector()
+        except Exception as error:  # noqa: BLE001 - raised on the loop below
+            failures.append(error)
+            return sqlite3.connect(":memory:")
+
+    connection = cast("_Connection", await _Connection(guarded, 64))
+    if failures:
+        await connection.close()
+        raise failures[0]
+    return connection
+
+
+_REFUSALS: Final = frozenset(
+    (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
+)
+
+
+def _is_refused_by_the_disk(cause: BaseException | None) -> bool:
+    """Whether another moment may bring a better answer, so that the service can go on without the disk."""
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _REFUSALS
+    return isinstance(cause, OSError)
 
 
 def _explained(error: sqlite3.Error, path: Path) -> StoreError:
@@ -396,6 +424,7 @@ def _copy_file(opening: Opening, memory: sqlite3.Connection) -> int:
 
 
 def _configure(db: sqlite3.Connection, path: Path) -> None:
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # has an effect on an empty file only
     mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise StoreError(

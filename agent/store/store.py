@@ -216,6 +216,7 @@ class Store:
 
         Raises StoreError when there is no such letter, or while other messages of its transaction wait.
         """
+        await self.flush()  # the letter and what became of the others may be in memory only
         async with self._writing:
             written = await self._db.unit(lambda db: tables.requeue_dead(db, row_id))
             self._books.depth += written.rows_added

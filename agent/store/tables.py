@@ -361,8 +361,8 @@ def requeue_dead(db: sqlite3.Connection, row_id: int) -> Written:
     for old_id, event_type in letters:
         (new_id,) = _one(
             db.execute(
-                "INSERT INTO outbox (ordinal, seq_no, event_type, notice) SELECT ordinal, -1, event_type, notice FROM outbox WHERE row_id = ? "
-                "RETURNING row_id",
+                "INSERT INTO outbox (ordinal, seq_no, event_type, notice) "
+                "SELECT ordinal, -1, event_type, notice FROM outbox WHERE row_id = ? RETURNING row_id",
                 (old_id,),
             )
         )

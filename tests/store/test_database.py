@@ -1,0 +1,311 @@
+"""The connection: units of work, opening, migration, damage, and who else may hold the file."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from threading import Event
+from typing import cast
+
+import pytest
+
+from agent.domain.errors import StoreError
+from agent.store import database
+from agent.store.database import APPLICATION_ID, MIGRATIONS, Database, Opening
+
+
+def no_salvage(_old: Path, _new: sqlite3.Connection) -> str:
+    return "Saved: nothing."
+
+
+def migrations(folder: Path, *scripts: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number, script in enumerate(scripts, start=1):
+        (folder / f"{number:04d}_step.sql").write_text(script, encoding="utf-8")
+    return folder
+
+
+FIRST = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT) STRICT; -- first; with a comment\n"
+
+
+@asynccontextmanager
+async def opened(tmp_path: Path, *scripts: str, salvage: Callable[[Path, sqlite3.Connection], str] = no_salvage) -> AsyncIterator[Database]:
+    folder = migrations(tmp_path / "migrations", *(scripts or (FIRST,)))
+    db = await Database.open(Opening(path=tmp_path / "state" / "x.db", stamp="STAMP", salvage=salvage, migrations=folder))
+    try:
+        yield db
+    finally:
+        await db.aclose()
+
+
+def insert(value: str) -> Callable[[sqlite3.Connection], None]:
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO t (b) VALUES (?)", (value,))
+
+    return work
+
+
+def pragma(name: str) -> Callable[[sqlite3.Connection], object]:
+    def work(db: sqlite3.Connection) -> object:
+        return db.execute(f"PRAGMA {name}").fetchone()[0]
+
+    return work
+
+
+def values(db: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in db.execute("SELECT b FROM t ORDER BY a")]
+
+
+async def test_the_file_is_set_up_for_durability(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        assert db.is_durable
+        pragmas = {
+            name: await db.read(pragma(name))
+            for name in ("journal_mode", "synchronous", "foreign_keys", "application_id", "user_version", "wal_autocheckpoint")
+        }
+        assert pragmas == {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "foreign_keys": 1,
+            "application_id": APPLICATION_ID,
+            "user_version": 1,
+            "wal_autocheckpoint": 0,
+        }
+
+
+async def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        async with opened(tmp_path) as db:
+            await db.unit(insert("x"))
+            for path in (db.path, db.path.with_name("x.db-wal")):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+            assert stat.S_IMODE(db.path.parent.stat().st_mode) == 0o700
+    finally:
+        os.umask(old)
+
+
+async def test_a_unit_that_fails_leaves_nothing_and_no_open_transaction(tmp_path: Path) -> None:
+    def half(raw: sqlite3.Connection) -> None:
+        raw.execute("INSERT INTO t (b) VALUES ('half')")
+        raw.execute("INSERT INTO nowhere VALUES (1)")
+
+    async with opened(tmp_path) as db:
+        with pytest.raises(StoreError, match="nowhere"):
+            await db.unit(half)
+        assert db.trouble
+        assert not await db.read(lambda raw: raw.in_transaction)
+        await db.unit(insert("whole"))
+        assert await db.read(values) == ["whole"]
+        assert db.trouble == ""
+        assert db.counters.failures == 1
+
+
+async def test_cancellation_in_the_middle_of_a_unit_leaves_no_open_begin(tmp_path: Path) -> None:
+    """A unit that was cancelled while its statements ran is whole on disk, and the next unit stands alone."""
+    begun, go_on = asyncio.Event(), Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(raw: sqlite3.Connection) -> None:
+        raw.execute("INSERT INTO t (b) VALUES ('one')")
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(5)
+        raw.execute("INSERT INTO t (b) VALUES ('two')")
+
+    async with opened(tmp_path) as db:
+        task = asyncio.create_task(db.unit(slow))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        await db.unit(insert("three"))
+        assert await db.read(values) == ["one", "two", "three"]
+        assert not await db.read(lambda raw: raw.in_transaction)
+
+
+async def test_a_value_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        for bad in ("\ud800", cast("str", 2**70)):
+            with pytest.raises(StoreError, match="cannot be written"):
+                await db.unit(insert(bad))
+        assert await db.read(values) == []
+
+
+async def test_a_reader_beside_sees_whole_commits_only(tmp_path: Path) -> None:
+    """A technician's sqlite3 reads the live file; it never blocks a commit and never sees half of one."""
+
+    def pair(raw: sqlite3.Connection) -> None:
+        raw.execute("INSERT INTO t (b) VALUES ('a')")
+        raw.execute("INSERT INTO t (b) VALUES ('b')")
+
+    async with opened(tmp_path) as db:
+        with closing(sqlite3.connect(db.path.as_uri() + "?mode=ro", uri=True)) as outside:
+            for count in range(20):
+                rows = outside.execute("SELECT count(*) FROM t")
+                assert rows.fetchone()[0] == 2 * count
+                commits = [db.unit(pair), db.read(values), db.read(values)]
+                _, *seen = await asyncio.gather(*commits)
+                assert all(len(each) == 2 * (count + 1) for each in seen)  # type: ignore[arg-type]
+                rows.close()
+
+
+async def test_the_log_is_folded_in_when_it_is_long_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "CHECKPOINT_LOG_BYTES", 64 * 1024)
+    async with opened(tmp_path) as db:
+        for number in range(200):
+            await db.unit(insert("x" * 900))
+            assert len(await db.read(values)) == number + 1
+        log = db.path.with_name("x.db-wal")
+        assert db.counters.checkpoints >= 3
+        assert log.stat().st_size < 128 * 1024
+        assert db.path.stat().st_size > 100 * 1024
+        assert db.counters.syncs >= 200 + 2 * db.counters.checkpoints
+
+
+async def test_a_unit_that_changes_nothing_costs_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        before = db.counters.syncs, db.counters.written_bytes
+        await db.unit(lambda raw: raw.execute("UPDATE t SET b = 'x' WHERE a = 1"))
+        assert (db.counters.syncs, db.counters.written_bytes) == before
+
+
+async def test_migrations_go_forward_and_the_old_file_is_kept(tmp_path: Path) -> None:
+    async with opened(tmp_path, FIRST) as db:
+        await db.unit(insert("old"))
+    second = "ALTER TABLE t ADD COLUMN c INTEGER NOT NULL DEFAULT 7;\nCREATE INDEX t_b ON t (b);\n"
+    async with opened(tmp_path, FIRST, second) as db:
+        assert await db.read(lambda raw: raw.execute("SELECT b, c FROM t").fetchall()) == [("old", 7)]
+        assert any("schema 1 to 2" in remark for remark in db.remarks)
+    with closing(sqlite3.connect(tmp_path / "state" / "x.db.schema-1")) as kept:
+        assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+        assert kept.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert kept.execute("SELECT * FROM t").fetchall() == [(1, "old")]
+
+
+async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, FIRST) as db:
+        await db.unit(insert("old"))
+    broken = "ALTER TABLE t ADD COLUMN c INTEGER;\nCREATE INDEX nope ON nowhere (b);\n"
+    with pytest.raises(StoreError, match="nowhere"):
+        async with opened(tmp_path, FIRST, broken):
+            pass
+    async with opened(tmp_path, FIRST, "ALTER TABLE t ADD COLUMN c INTEGER;\n") as db:
+        assert await db.read(lambda raw: raw.execute("SELECT b, c FROM t").fetchall()) == [("old", None)]
+
+
+async def test_a_file_of_a_newer_version_is_refused_with_a_cure(tmp_path: Path) -> None:
+    async with opened(tmp_path, FIRST, "CREATE TABLE u (a INTEGER);\n"):
+        pass
+    (tmp_path / "migrations" / "0002_step.sql").unlink()
+    before = (tmp_path / "state" / "x.db").read_bytes()
+    with pytest.raises(StoreError, match=r"schema 2, this software knows up to 1.*Install"):
+        async with opened(tmp_path, FIRST):
+            pass
+    assert (tmp_path / "state" / "x.db").read_bytes() == before
+
+
+async def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with closing(sqlite3.connect(tmp_path / "state" / "x.db")) as foreign:
+        foreign.execute("CREATE TABLE contacts (name TEXT)")
+        foreign.commit()
+    before = (tmp_path / "state" / "x.db").read_bytes()
+    with pytest.raises(StoreError, match="not a database of charger-agent"):
+        async with opened(tmp_path):
+            pass
+    assert (tmp_path / "state" / "x.db").read_bytes() == before
+
+
+async def test_a_second_daemon_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        await db.unit(insert("mine"))
+        with pytest.raises(StoreError, match="in use by another charger-agent"):
+            async with opened(tmp_path):
+                pass
+        assert await db.read(values) == ["mine"]
+    async with opened(tmp_path) as db:
+        assert await db.read(values) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda raw: b"This is not SQLite. " * 100, id="text"),
+        pytest.param(lambda raw: raw[: len(raw) // 2], id="cut in half"),
+        pytest.param(lambda raw: raw[:2048] + os.urandom(len(raw) - 2048), id="overwritten from page 3 on"),
+        pytest.param(lambda raw: b"\0" * 1024 + raw[1024:], id="header gone"),
+    ],
+)
+async def test_a_damaged_file_is_moved_aside_whole_and_a_new_one_begun(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    async with opened(tmp_path) as db:
+        for number in range(100):
+            await db.unit(insert(f"{number} " + "x" * 200))
+    path = tmp_path / "state" / "x.db"
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    asked: list[Path] = []
+
+    def salvage(old: Path, new: sqlite3.Connection) -> str:
+        asked.append(old)
+        new.execute("INSERT INTO t (b) VALUES ('saved')")
+        return "Saved: 1."
+
+    async with opened(tmp_path, salvage=salvage) as db:
+        assert db.is_durable
+        assert await db.read(values) == ["saved"]
+        assert any("was damaged" in remark and "Saved: 1." in remark for remark in db.remarks)
+        await db.unit(insert("new"))
+    assert (tmp_path / "state" / "x.db.corrupt-STAMP").read_bytes() == damaged
+    assert len(asked) == 1
+    assert not list((tmp_path / "state").glob("*.salvaged*"))
+    path.write_bytes(damaged)
+    async with opened(tmp_path, salvage=salvage):
+        pass
+    assert (tmp_path / "state" / "x.db.corrupt-STAMP-2").exists(), "an earlier one is never written over"
+
+
+async def test_a_cut_while_a_damaged_file_is_replaced_loses_nothing(tmp_path: Path) -> None:
+    """The salvaged file is complete before the damaged one is renamed: a start that finds only it takes it."""
+    async with opened(tmp_path) as db:
+        await db.unit(insert("saved"))
+    path = tmp_path / "state" / "x.db"
+    path.rename(path.with_name("x.db.salvaged"))
+    async with opened(tmp_path) as db:
+        assert await db.read(values) == ["saved"]
+
+
+async def test_an_unknown_error_in_work_passes_and_rolls_back(tmp_path: Path) -> None:
+    def broken(raw: sqlite3.Connection) -> None:
+        raw.execute("INSERT INTO t (b) VALUES ('half')")
+        raise KeyError("a defect")
+
+    async with opened(tmp_path) as db:
+        with pytest.raises(KeyError):
+            await db.unit(broken)
+        await db.unit(insert("next"))
+        assert await db.read(values) == ["next"]
+
+
+async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        pass
+    with pytest.raises(StoreError, match="closed"):
+        await db.read(values)
+
+
+def test_importing_the_store_stays_cheap() -> None:
+    """No heavy package comes in with the store."""
+    code = "import sys, agent.store.store; print(*{m.split('.')[0] for m in sys.modules})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()).isdisjoint({"pydantic", "sqlalchemy", "ocpp", "jsonschema", "PIL", "aiohttp"})
+
+
+def test_the_shipped_migrations_are_numbered_without_a_gap() -> None:
+    numbers = [int(path.name[:4]) for path in sorted(MIGRATIONS.glob("*.sql"))]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -1,0 +1,618 @@
+"""The store as the engine and the OCPP client use it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
+from agent.domain.connector import OperationalStatus
+from agent.domain.errors import StoreError
+from agent.domain.ids import EvseId
+from agent.domain.outbox import Attempted, DeadLettered, Delivered, OutboxRow
+from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Record, Recovered, StationRecord, StoredVariable
+from agent.domain.time import Instant
+from agent.domain.transaction import TransactionEventType
+from agent.domain.variables import ValueSource, VariableKey, parse_variable_key
+from agent.store import store as store_module
+from agent.store import tables
+from agent.store.store import FILE_NAME, Store
+from tests.store.build import BOOT, EPOCH, TOKEN, at, end_notice, ended, meter_value, notice, now, reading, record, transaction_id
+
+OTHER_BOOT = "5b6f7e1c-0000-4000-8000-000000000002"
+
+
+@asynccontextmanager
+async def opened(directory: Path, *, boot_id: str = BOOT) -> AsyncIterator[Store]:
+    store = await Store.open(directory, boot_id=boot_id, now=now)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def recovered(directory: Path, *, boot_id: str = BOOT) -> AsyncIterator[tuple[Store, Recovered]]:
+    async with opened(directory, boot_id=boot_id) as store:
+        yield store, await store.recover()
+
+
+async def crash(store: Store) -> None:
+    """End as a killed process does: what is only in memory is gone."""
+    store._cancel_timer()
+    store._pending = tables.Pending()
+    await store._db.aclose()
+
+
+def seqs(rows: Sequence[OutboxRow]) -> list[tuple[str, int]]:
+    return [(row.notice.transaction_id[-2:], row.notice.seq_no) for row in rows]
+
+
+def delivered(row: OutboxRow, remote_id: int | None = None) -> Delivered:
+    return Delivered(row_id=row.row_id, transaction_id=row.notice.transaction_id, remote_id=remote_id)
+
+
+def dead(row: OutboxRow) -> DeadLettered:
+    return DeadLettered(row_id=row.row_id, transaction_id=row.notice.transaction_id, error="InternalError: no")
+
+
+async def idle(store: Store) -> None:
+    """Wait until nothing is being written."""
+    async with asyncio.timeout(5):
+        while store._flushing is not None:
+            await asyncio.sleep(0)
+
+
+# ----------------------------------------------------------------------------------------------------------------- records
+
+
+KEY = parse_variable_key("OCPPCommCtrlr.MessageTimeout[Default]")
+ODD_KEY = VariableKey(component="Vendor Thing", variable="A]b", instance="x]y.z", evse_id=1)
+GROUPED = IdTokenInfo(AuthorizationStatus.ACCEPTED, cache_expiry=EPOCH, group_id_token=IdToken("G"))
+
+
+async def test_everything_that_was_recorded_comes_back(tmp_path: Path) -> None:
+    station = StationRecord(operational_status=OperationalStatus.INOPERATIVE, was_accepted=True, reset_kind="OnIdle")
+    evse = EvseRecord(evse_id=EvseId(2), operational_status=OperationalStatus.INOPERATIVE)
+    variables = [StoredVariable(key=key, value="30", source=ValueSource.CSMS) for key in (KEY, ODD_KEY)]
+    entry = CacheEntry(id_token=TOKEN, info=GROUPED, stored_at=EPOCH)
+    running = record(3, samples=4)
+    async with opened(tmp_path) as store:
+        await store.commit([station, evse, *variables, entry, running, ended(2)], [])
+    async with recovered(tmp_path) as (_, found):
+        assert found == Recovered(
+            station=station,
+            evses=(evse,),
+            variables=tuple(sorted(variables, key=lambda v: str(v.key.folded()))),
+            cache=(entry,),
+            transactions=(running,),
+        )
+
+
+async def test_an_empty_store_gives_defaults(tmp_path: Path) -> None:
+    async with recovered(tmp_path / "new" / "deep") as (store, found):
+        assert found == Recovered()
+        assert store.remarks == ()
+        assert store.is_durable
+        assert store.was_orderly is None
+        assert store.queue_depth == 0
+
+
+async def test_names_of_variables_are_compared_without_case(tmp_path: Path) -> None:
+    first = StoredVariable(key=KEY, value="30", source=ValueSource.CSMS)
+    second = StoredVariable(key=parse_variable_key("ocppcommctrlr.messagetimeout[default]"), value="40", source=ValueSource.TECHNICIAN)
+    async with opened(tmp_path) as store:
+        await store.commit([first], [])
+        await store.commit([second], [])
+    async with recovered(tmp_path) as (_, found):
+        assert found.variables == (second,)
+
+
+async def test_a_token_is_one_cache_entry_whatever_its_case_and_type(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for token in (IdToken("AbC1"), IdToken("aBc1")):
+            await store.commit([CacheEntry(id_token=token, info=GROUPED, stored_at=None)], [])
+        await store.commit([CacheEntry(id_token=IdToken("other"), info=GROUPED, stored_at=None)], [])
+        await store.commit([CacheEntryRemoved(IdToken("OTHER"))], [])
+    async with recovered(tmp_path) as (_, found):
+        assert [entry.id_token.value for entry in found.cache] == ["aBc1"]
+
+
+async def test_the_boot_before_is_known(tmp_path: Path) -> None:
+    async with recovered(tmp_path) as (store, found):
+        assert found.last_boot_id is None
+        await store.commit([record()], [])
+        await crash(store)
+    async with recovered(tmp_path, boot_id=OTHER_BOOT) as (store, found):
+        assert found.last_boot_id == BOOT
+        assert store.was_orderly is False
+    async with recovered(tmp_path, boot_id=OTHER_BOOT) as (store, found):
+        assert found.last_boot_id == OTHER_BOOT
+        assert store.was_orderly is True
+
+
+async def test_samples_for_the_end_are_added_and_not_written_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        many = record(samples=300)
+        await store.commit([many], [])
+        before = (await store.status()).written_bytes
+        for count in range(301, 311):
+            await store.commit([replace(many, ended_values=tuple(meter_value(n) for n in range(count)))], [])
+        assert (await store.status()).written_bytes - before < 10 * 12_000, "300 samples are some 60,000 bytes"
+        await crash(store)
+    async with recovered(tmp_path) as (store, found):
+        assert len(found.transactions[0].ended_values) == 310
+        thinned = replace(found.transactions[0], ended_values=found.transactions[0].ended_values[::2])
+        await store.commit([thinned], [])
+        await crash(store)
+    async with recovered(tmp_path) as (store, found):
+        assert found.transactions == (thinned,)
+        await store.commit([replace(ended(1), ended_values=thinned.ended_values)], [])
+        assert (await store.sessions())[0].record == ended(1), "the end message has them; the list needs none"
+
+
+# ------------------------------------------------------------------------------------------------------------------ commits
+
+
+async def test_records_and_notices_are_one_unit(tmp_path: Path) -> None:
+    """A notice that cannot be stored takes the record with it."""
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0)])
+        with pytest.raises(StoreError, match="without a record"):
+            await store.commit([record(1, next_seq_no=9)], [notice(1, 1), notice(2, 0)])
+        assert not store.is_durable
+        assert seqs(await store.rows(0, 10)) == [("01", 0)]
+        assert [t.next_seq_no for t in (await store.recover()).transactions] == [1]
+
+
+async def test_the_same_commit_twice_stores_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for _ in range(3):
+            await store.commit([record(1)], [notice(1, 0), notice(1, 1)])
+        assert seqs(await store.rows(0, 10)) == [("01", 0), ("01", 1)]
+        assert store.queue_depth == 2
+
+
+async def test_a_commit_repeated_after_delivery_does_not_queue_again(tmp_path: Path) -> None:
+    """COMMIT may fail to answer although it is on disk; by the repeat the message may be through."""
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0)])
+        (row,) = await store.rows(0, 10)
+        store.mark(delivered(row, 7))
+        await store.flush()
+        await store.commit([record(1)], [notice(1, 0), notice(1, 1)])
+        assert seqs(await store.rows(0, 10)) == [("01", 1)]
+        assert store.queue_depth == 1
+
+
+async def test_a_notice_is_never_written_over(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0)])
+        with pytest.raises(StoreError, match="another content"):
+            await store.commit([], [notice(1, 0, register_wh=9999)])
+        (row,) = await store.rows(0, 10)
+        assert row.notice == notice(1, 0)
+
+
+async def test_a_cancelled_commit_is_whole_and_the_books_agree(tmp_path: Path) -> None:
+    """Cancelled at every turn of the loop: either nothing or everything is stored, no BEGIN stays open, memory and disk agree."""
+    async with opened(tmp_path) as store:
+        for number in range(1, 30):
+            task = asyncio.create_task(store.commit([record(number)], [notice(number, 0), notice(number, 1)]))
+            for _ in range(number % 6):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await store.commit([EvseRecord(evse_id=EvseId(1))], [])
+            assert not await store._db.read(lambda db: db.in_transaction)
+            rows = await store.rows(0, 1000)
+            assert len(rows) % 2 == 0
+            assert store.queue_depth == len(rows)
+        assert rows, "some began before they were cancelled"
+        assert [row.row_id for row in rows] == sorted({row.row_id for row in rows})
+
+
+async def test_many_commits_at_once_keep_their_order(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [])
+        async with asyncio.TaskGroup() as group:
+            for seq_no in range(50):
+                group.create_task(store.commit([record(1, next_seq_no=seq_no + 1)], [notice(1, seq_no)]))
+                group.create_task(store.rows(0, 5))
+        assert [seq for _, seq in seqs(await store.rows(0, 100))] == list(range(50))
+
+
+# ------------------------------------------------------------------------------------------------------------------- outbox
+
+
+async def test_rows_come_in_windows_in_order(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(1, 11):
+            await store.commit([ended(number)], [notice(number, 0), end_notice(number)])
+        everything = await store.rows(0, 100)
+        assert seqs(everything) == [(f"{n:02}", s) for n in range(1, 11) for s in (0, 1)]
+        assert await store.rows(0, 7) == everything[:7]
+        assert await store.rows(everything[6].row_id, 7) == everything[7:14]
+        assert await store.rows(everything[-1].row_id, 7) == []
+        for row in everything[:9]:
+            store.mark(delivered(row))
+        assert await store.rows(0, 7) == everything[9:16], "what was marked is gone before it is on disk"
+        assert store.queue_depth == 11
+
+
+async def test_marks_ride_with_the_next_commit(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, seq) for seq in range(10)])
+        syncs = (await store.status()).syncs
+        for row in (await store.rows(0, 10))[1:6]:
+            store.mark(delivered(row))
+        await asyncio.sleep(0)
+        assert (await store.status()).syncs == syncs
+        await store.commit([record(1, next_seq_no=11)], [notice(1, 10)])
+        status = await store.status()
+        assert status.syncs == syncs + 1
+        assert (status.queued, status.pending_marks) == (6, 0)
+        await crash(store)
+    async with opened(tmp_path) as store:
+        assert [seq for _, seq in seqs(await store.rows(0, 20))] == [0, 6, 7, 8, 9, 10]
+
+
+async def test_marks_alone_are_on_disk_after_the_delay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MARK_DELAY_S", 0.05)
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, seq) for seq in range(4)])
+        rows = await store.rows(0, 10)
+        syncs = (await store.status()).syncs
+        store.mark(delivered(rows[1]))
+        store.mark(Attempted(row_id=rows[2].row_id, attempts=1, calls_answered=0, error="InternalError"))
+        async with asyncio.timeout(5):
+            while (await store.status()).pending_marks:
+                await asyncio.sleep(0.01)
+        assert (await store.status()).syncs == syncs + 1
+        await crash(store)
+    async with opened(tmp_path) as store:
+        rows = await store.rows(0, 10)
+        assert [(row.notice.seq_no, row.attempts, row.was_sent) for row in rows] == [(0, 0, False), (2, 1, True), (3, 0, False)]
+
+
+async def test_the_number_of_a_start_is_durable_at_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0), notice(1, 1)])
+        (start, _) = await store.rows(0, 10)
+        store.mark(delivered(start, 2**40))
+        assert store.remote_id(transaction_id(1)) == 2**40
+        assert store.transaction_id(2**40) == transaction_id(1)
+        await idle(store)
+        await crash(store)
+    async with opened(tmp_path) as store:
+        assert store.remote_id(transaction_id(1)) == 2**40
+        assert store.transaction_id(2**40) == transaction_id(1)
+        assert [seq for _, seq in seqs(await store.rows(0, 10))] == [1]
+
+
+async def test_marks_of_one_moment_share_one_sync(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(1, 41):
+            await store.commit([record(number)], [notice(number, 0)])
+        rows = await store.rows(0, 100)
+        syncs = (await store.status()).syncs
+        for row in rows:
+            store.mark(delivered(row, row.row_id))
+        await idle(store)
+        assert (await store.status()).syncs - syncs <= 2
+        assert (await store.status()).queued == 0
+
+
+async def test_an_attempt_shows_at_once_and_a_second_verdict_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0), notice(1, 1)])
+        rows = await store.rows(0, 10)
+        store.mark(Attempted(row_id=rows[1].row_id, attempts=2, calls_answered=1, error="x"))
+        assert (await store.rows(rows[0].row_id, 10))[0] == replace(rows[1], attempts=2, calls_answered=1, was_sent=True)
+        store.mark(delivered(rows[1]))
+        store.mark(Attempted(row_id=rows[1].row_id, attempts=3, calls_answered=1, error="late"))
+        store.mark(dead(rows[1]))
+        await store.flush()
+        store.mark(delivered(rows[1]))
+        await store.flush()
+        assert seqs(await store.rows(0, 10)) == [("01", 0)]
+        assert store.queue_depth == 1
+        assert not await store.dead_letters()
+
+
+async def test_marks_of_a_failed_unit_stay_pending(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0), notice(1, 1)])
+        rows = await store.rows(0, 10)
+        store.mark(delivered(rows[1]))
+        with pytest.raises(StoreError):
+            await store.commit([], [notice(9, 0)])
+        assert (await store.status()).queued == 2
+        assert seqs(await store.rows(0, 10)) == [("01", 0)]
+        await store.commit([record(1, next_seq_no=3)], [notice(1, 2)])
+        assert (await store.status()).queued == 2
+        assert seqs(await store.rows(0, 10)) == [("01", 0), ("01", 2)]
+
+
+async def test_a_delivered_transaction_is_closed_in_the_books(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [notice(1, 0)])
+        store.mark(delivered((await store.rows(0, 10))[0], 7))
+        await store.flush()
+        assert not (await store.sessions())[0].is_delivered, "it runs"
+        assert store.transaction_id(7) == transaction_id(1)
+        await store.commit([ended(1)], [end_notice(1)])
+        assert not (await store.sessions())[0].is_delivered, "its end waits"
+        store.mark(delivered((await store.rows(0, 10))[0]))
+        await store.flush()
+        (session,) = await store.sessions()
+        assert (session.is_delivered, session.queued, session.dead, session.remote_id) == (True, 0, 0, 7)
+        assert session.record == ended(1)
+        assert store.transaction_id(7) is None
+        assert store.remote_id(transaction_id(1)) is None
+
+
+async def test_a_number_used_twice_is_the_newest_transaction(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([ended(1), record(2)], [notice(1, 0), end_notice(1), notice(2, 0)])
+        first, end, second = await store.rows(0, 10)
+        store.mark(delivered(first, 7))
+        store.mark(delivered(second, 7))
+        assert store.transaction_id(7) == transaction_id(2)
+        store.mark(delivered(end))
+        await store.flush()
+        assert store.transaction_id(7) == transaction_id(2), "the first is through, the second runs"
+        await store.aclose()
+    async with opened(tmp_path) as store:
+        assert store.transaction_id(7) == transaction_id(2)
+
+
+# ------------------------------------------------------------------------------------------------------------- dead letters
+
+
+async def test_a_dead_letter_is_kept_and_visible_and_the_queue_goes_on(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([ended(1)], [notice(1, 0), notice(1, 1), end_notice(1, 2)])
+        rows = await store.rows(0, 10)
+        store.mark(Attempted(row_id=rows[1].row_id, attempts=3, calls_answered=0, error="InternalError: try 3"))
+        await store.flush()
+        store.mark(dead(rows[1]))
+        assert seqs(await store.rows(0, 10)) == [("01", 0), ("01", 2)]
+        await idle(store)
+        await crash(store)
+    async with opened(tmp_path) as store:
+        (letter,) = await store.dead_letters()
+        assert (letter.row_id, letter.attempts, letter.error, letter.notice) == (rows[1].row_id, 3, "InternalError: no", rows[1].notice)
+        assert not store.is_start_dead(transaction_id(1))
+        for row in await store.rows(0, 10):
+            store.mark(delivered(row))
+        await store.flush()
+        assert not (await store.sessions())[0].is_delivered
+        await store.resend_dead(letter.row_id)
+        (again,) = await store.rows(rows[-1].row_id, 10)
+        assert (again.notice, again.attempts) == (rows[1].notice, 0)
+        store.mark(delivered(again))
+        await store.flush()
+        assert (await store.sessions())[0].is_delivered
+        with pytest.raises(StoreError, match="no dead letter"):
+            await store.resend_dead(letter.row_id)
+
+
+async def test_what_follows_a_dead_start_is_held_and_sent_again_with_it(tmp_path: Path) -> None:
+    """1.6 errata 3.18: what follows went out under -1; the whole transaction can be sent again, in its order, behind what waits."""
+    async with opened(tmp_path) as store:
+        await store.commit([ended(1)], [notice(1, 0), notice(1, 1), end_notice(1, 2)])
+        start, update, end = await store.rows(0, 10)
+        store.mark(dead(start))
+        assert store.is_start_dead(transaction_id(1))
+        store.mark(delivered(update))
+        with pytest.raises(StoreError, match="still wait"):
+            await store.resend_dead(start.row_id)
+        await idle(store)
+        await crash(store)
+    async with opened(tmp_path) as store:
+        assert store.is_start_dead(transaction_id(1))
+        store.mark(delivered(end))
+        await store.flush()
+        status = await store.status()
+        assert (status.queued, status.held, status.dead) == (0, 2, 1)
+        await store.commit([record(2)], [notice(2, 0)])
+        await store.resend_dead(start.row_id)
+        assert not store.is_start_dead(transaction_id(1))
+        rows = await store.rows(0, 10)
+        assert seqs(rows) == [("02", 0), ("01", 0), ("01", 1), ("01", 2)]
+        assert min(row.row_id for row in rows) > end.row_id, "a reader that is past the old place finds them"
+        store.mark(delivered(rows[1], 8))
+        assert store.remote_id(transaction_id(1)) == 8
+        for row in rows[2:]:
+            store.mark(delivered(row))
+        await store.flush()
+        assert (await store.sessions())[1].is_delivered
+
+
+async def test_an_unreadable_notice_goes_to_dead_letters_and_the_queue_goes_on(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([ended(1)], [notice(1, 0), notice(1, 1), end_notice(1, 2)])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        db.execute("UPDATE outbox SET notice = CAST(x'7b22ff' AS TEXT) WHERE seq_no = 1")
+        db.commit()
+    async with opened(tmp_path) as store:
+        assert [seq for _, seq in seqs(await store.rows(0, 10))] == [0, 2]
+        await idle(store)
+        (letter,) = await store.dead_letters()
+        assert letter.notice is None
+        assert "unreadable" in letter.error
+
+
+async def test_an_unreadable_record_is_told_and_the_rest_recovered(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1), record(2), EvseRecord(evse_id=EvseId(1))], [notice(1, 0)])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        db.execute("UPDATE transactions SET record = '{' WHERE ordinal = 1")
+        db.execute("UPDATE evses SET record = '[]'")
+        db.commit()
+    async with recovered(tmp_path) as (store, found):
+        assert [t.transaction_id for t in found.transactions] == [transaction_id(2)]
+        assert found.evses == ()
+        assert any(transaction_id(1) in remark for remark in store.remarks)
+        assert seqs(await store.rows(0, 10)) == [("01", 0)]
+        assert [session.record is None for session in await store.sessions()] == [False, True]
+
+
+# ------------------------------------------------------------------------------------------------------------------- budget
+
+
+async def test_old_delivered_transactions_are_forgotten_and_undelivered_ones_never(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "KEPT_TRANSACTIONS", 5)
+    async with opened(tmp_path) as store:
+        for number in range(1, 21):
+            await store.commit([ended(number)], [notice(number, 0), end_notice(number)])
+        rows = await store.rows(0, 100)
+        assert len(await store.sessions(100)) == 20, "none was delivered"
+        for row in rows:
+            if row.notice.transaction_id not in {transaction_id(3), transaction_id(4)}:
+                store.mark(delivered(row))
+        store.mark(dead(rows[4]))
+        await store.flush()
+        kept = [session.transaction_id for session in await store.sessions(100)]
+        assert kept == [transaction_id(n) for n in (20, 19, 18, 17, 16, 4, 3)]
+
+
+async def test_runs_and_anchors_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "KEPT_RUNS", 3)
+    for number in range(6):
+        async with recovered(tmp_path, boot_id=f"boot-{number}") as (store, _):
+            store.set_anchor(f"boot-{number}", 0, EPOCH)
+    async with opened(tmp_path) as store:
+        assert sorted(store._books.anchors) == ["boot-3", "boot-4", "boot-5"]
+
+
+# -------------------------------------------------------------------------------------------------------------------- clock
+
+
+async def test_moments_without_a_clock_get_their_time_when_it_is_known(tmp_path: Path) -> None:
+    dark = at(1_000, is_utc_known=False)
+    async with recovered(tmp_path) as (store, _):
+        assert store.utc_of(dark) is None
+        store.set_anchor(BOOT, 61_000, EPOCH)
+        assert store.utc_of(dark) == EPOCH - timedelta(seconds=60)
+        assert store.utc_of(Instant(OTHER_BOOT, 1_000)) is None
+    async with recovered(tmp_path, boot_id=OTHER_BOOT) as (store, _):
+        assert store.utc_of(dark) == EPOCH - timedelta(seconds=60), "a boot that is over keeps its anchor"
+        assert store.time_floor is not None
+        assert store.time_floor >= EPOCH
+
+
+async def test_a_known_time_is_never_moved(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        store.set_anchor(BOOT, 0, EPOCH + timedelta(hours=3))
+        assert store.utc_of(at(5)) == EPOCH + timedelta(milliseconds=5)
+
+
+async def test_a_small_correction_moves_nothing_and_costs_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        store.set_anchor(BOOT, 0, EPOCH)
+        await store.flush()
+        syncs = (await store.status()).syncs
+        store.set_anchor(BOOT, 10_000, EPOCH + timedelta(seconds=10.9))
+        await store.flush()
+        assert (await store.status()).syncs == syncs
+        assert store.utc_of(at(0, is_utc_known=False)) == EPOCH
+        store.set_anchor(BOOT, 20_000, EPOCH + timedelta(seconds=25))
+        assert store.utc_of(at(0, is_utc_known=False)) == EPOCH + timedelta(seconds=5)
+    with pytest.raises(ValueError, match="time zone"):
+        store.set_anchor(BOOT, 0, datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is refused
+
+
+async def test_another_zone_is_stored_as_utc(tmp_path: Path) -> None:
+    async with recovered(tmp_path) as (store, _):
+        store.set_anchor(BOOT, 0, datetime.fromisoformat("2026-01-01T11:00:00+01:00"))
+    async with opened(tmp_path) as store:
+        assert store.utc_of(at(0, is_utc_known=False)) == datetime(2026, 1, 1, 10, tzinfo=UTC)
+
+
+# --------------------------------------------------------------------------------------------------------------- statistics
+
+
+async def test_the_lifetime_register_is_kept_and_rarely_written(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        syncs = (await store.status()).syncs
+        for step in range(100):
+            store.save_lifetime(EvseId(1), total_wh=Decimal(step), register_wh=Decimal(1000 + step), at=at(step), serial_number="M-1")
+            await asyncio.sleep(0)
+        assert (await store.status()).syncs == syncs
+    async with opened(tmp_path) as store:
+        lifetime = store.lifetime(EvseId(1))
+        assert lifetime is not None
+        assert (lifetime.total_wh, lifetime.register_wh, lifetime.serial_number) == (Decimal(99), Decimal(1099), "M-1")
+        assert store.lifetime(EvseId(2)) is None
+
+
+async def test_a_charging_hour_at_60_s_values_stays_within_the_flash_budget(tmp_path: Path) -> None:
+    """Issue budget: 2 MB for a charging hour; here sixty samples, each delivered and its mark written alone."""
+    async with recovered(tmp_path) as (store, _):
+        before = await store.status()
+        await store.commit([record(1)], [notice(1, 0)])
+        store.mark(delivered((await store.rows(0, 9))[0], 7))
+        await idle(store)
+        for minute in range(1, 61):
+            checkpoint = replace(record(1, next_seq_no=minute + 1, ms=minute * 60_000), last_reading=reading(Decimal(1000 + minute)))
+            await store.commit([checkpoint], [notice(1, minute)])
+            store.mark(delivered((await store.rows(0, 9))[0]))
+            await store.flush()
+        await store.commit([ended(1, next_seq_no=62)], [end_notice(1, 61)])
+        store.mark(delivered((await store.rows(0, 9))[0]))
+        await store.flush()
+        after = await store.status()
+        assert after.written_bytes - before.written_bytes < 1_000_000
+        assert after.syncs - before.syncs <= 2 * 62 + 4
+        assert (await store.sessions())[0].is_delivered
+
+
+async def test_reading_and_idling_write_nothing(tmp_path: Path) -> None:
+    async with recovered(tmp_path) as (store, _):
+        await store.commit([record(1)], [notice(1, 0)])
+        before = await store.status()
+        for _ in range(20):
+            await store.rows(0, 10)
+            await store.sessions()
+            await store.dead_letters()
+            await store.commit([], [])
+            await store.flush()
+        after = await store.status()
+        assert (after.syncs, after.written_bytes) == (before.syncs, before.written_bytes)
+
+
+async def test_the_watchdog_sees_a_unit_that_hangs(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([record(1)], [])
+        assert store.busy_s == 0.0
+        with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            task = asyncio.create_task(store.commit([record(2)], []))
+            async with asyncio.timeout(5):
+                while store.busy_s < 0.05:
+                    await asyncio.sleep(0.01)
+            assert not task.done()
+            other.execute("ROLLBACK")
+        await task
+        assert store.busy_s == 0.0
+
+
+def test_records_cover_the_union() -> None:
+    """Each kind of record has its place; a new one is a type error in the store and fails here."""
+    known = {StationRecord, EvseRecord, type(record()), StoredVariable, CacheEntry, CacheEntryRemoved}
+    assert set(Record.__args__) == known
+
+
+async def test_event_types_of_the_outbox_are_the_domains_words(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit([ended(1)], [notice(1, 0), notice(1, 1), end_notice(1, 2)])
+        stored = await store._db.read(lambda db: [row[0] for row in db.execute("SELECT event_type FROM outbox ORDER BY row_id")])
+        assert stored == [TransactionEventType.STARTED, TransactionEventType.UPDATED, TransactionEventType.ENDED]
