@@ -4,8 +4,9 @@ The rules and their reasons:
 * One request at a time. Requests queue (`QUEUE_LIMIT`); a full queue refuses at once instead of growing.
 * A device that fails `FAILURES_BEFORE_QUARANTINE` requests in a row is left alone for a growing time and then asked once without retry,
   so that a dead slave costs the others one time-out per pause.
-* After a time-out on an RTU line the device must first answer a one-register read: RTU answers carry no address, and a late answer to the
-  old request must not be taken for the answer to the next one. Late answers have another length and are thrown away meanwhile.
+* An RTU answer carries no address: a late one must not be taken for the answer to the next question. What tells answers apart is function
+  and length. So a question of the same kind as one that is still unanswered is only asked after one of another kind was answered (a
+  one-register read), because answers keep their order; and a device with no kind left rests until nothing can be late any more.
 * No thread and no polling: the bus wakes up when asked, when bytes come, or when a time-out ends. Time is the event loop's.
 """
 
@@ -15,7 +16,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeAlias
 
 from agent.fieldbus.errors import (
     BusClosed,
@@ -40,6 +41,8 @@ QUARANTINE_LAST_S: Final = 30.0
 SILENT_BEFORE_RECONNECT_TCP: Final = 4
 """Time-outs in a row, of whatever device, after which a TCP connection is taken for half open."""
 SILENT_BEFORE_REOPEN_SERIAL: Final = 12
+REST_TIMEOUTS: Final = 3
+"""Time-outs after which no answer is taken to be late any more."""
 OTHER_DEVICE_GAP_S: Final = 0.05
 """Silence before another device of an RTU line is asked: 5 ms were seen too little, 10 ms enough, some masters use 200 ms."""
 GATEWAY_CODES: Final = frozenset({10, 11})
@@ -107,6 +110,10 @@ class Link(Protocol):
     async def read(self, device: int, function: int, address: int, count: int, timeout_s: float) -> tuple[int, ...]: ...
 
 
+Kind: TypeAlias = tuple[Table, int]
+"""What an RTU answer shows of its question: function code and number of registers."""
+
+
 @dataclass(slots=True)
 class _Device:
     requests: int = 0
@@ -116,7 +123,8 @@ class _Device:
     failures_in_a_row: int = 0
     quarantine_s: float = 0.0
     free_at: float = 0.0
-    must_resync: bool = False
+    unanswered: set[Kind] = field(default_factory=set)
+    """Kinds of questions that timed out on an RTU line since the last answer that could not be mistaken."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -247,17 +255,16 @@ class Bus:
             except BusException as error:
                 device.exceptions += 1
                 if error.code in GATEWAY_CODES:
-                    self._failed(device)
+                    self._failed(device, job)
                     raise
                 self._answered(device)
                 if error.code not in BUSY_CODES or attempts <= 0:
                     raise
             except BusTimeout:
                 device.timeouts += 1
-                device.must_resync = self._is_rtu
                 self._silent(link)
-                if attempts <= 0:
-                    self._failed(device)
+                if attempts <= 0 or self._resync_kind(device, job) is None:
+                    self._failed(device, job)
                     raise
             except BusUnavailable as error:
                 link.close()
@@ -269,19 +276,43 @@ class Bus:
                 return words
 
     async def _exchange(self, link: Link, device: _Device, job: _Job) -> tuple[int, ...]:
-        if device.must_resync and job.count > 1:
-            with contextlib.suppress(BusException):  # a refusal is an answer too: everything older has passed
-                await self._ask(link, device, job, 1)
-            device.must_resync = False
-        words = await self._ask(link, device, job, job.count)
-        device.must_resync = False
-        return words
+        kind = (job.table, job.count)
+        if kind in device.unanswered:
+            detour = self._resync_kind(device, job)
+            if detour is None:
+                device.unanswered.clear()  # the device has rested (`_failed`): nothing is late any more
+            else:
+                with contextlib.suppress(BusException):  # a refusal is an answer too
+                    await self._ask(link, device, job, detour)
+        return await self._ask(link, device, job, kind)
 
-    async def _ask(self, link: Link, device: _Device, job: _Job, count: int) -> tuple[int, ...]:
+    def _resync_kind(self, device: _Device, job: _Job) -> Kind | None:
+        """Choose a kind of question whose answer cannot be mistaken for one that is out; None if there is none left."""
+        if (job.table, job.count) not in device.unanswered:
+            return job.table, job.count
+        other = Table.HOLDING if job.table is Table.INPUT else Table.INPUT
+        for kind in ((job.table, 1), (other, 1)):
+            if kind not in device.unanswered:
+                return kind
+        return None
+
+    async def _ask(self, link: Link, device: _Device, job: _Job, kind: Kind) -> tuple[int, ...]:
         await self._keep_gap(job)
         device.requests += 1
+        table, count = kind
         try:
-            return await link.read(job.device, int(job.table), job.address, count, job.timing.timeout_s)
+            words = await link.read(job.device, int(table), job.address, count, job.timing.timeout_s)
+        except BusException:
+            if all(out_table is not table for out_table, _ in device.unanswered):
+                device.unanswered.clear()  # answers come in order: everything older has passed
+            raise
+        except (BusTimeout, BusUnavailable):
+            if self._is_rtu:
+                device.unanswered.add(kind)  # also when the port was lost: a slave's late answer outlives our port
+            raise
+        else:
+            device.unanswered.clear()
+            return words
         finally:
             self._last_device = job.device
             self._quiet_since = asyncio.get_running_loop().time()
@@ -317,8 +348,6 @@ class Bus:
         self._openings += 1
         self._open_pause_s = 0.0
         self._silent_in_a_row = 0
-        for device in self._devices.values():
-            device.must_resync = False  # what was under way ended with the old connection
         return link
 
     def _answered(self, device: _Device) -> None:
@@ -328,10 +357,13 @@ class Bus:
         device.free_at = 0.0
         self._silent_in_a_row = 0
 
-    def _failed(self, device: _Device) -> None:
+    def _failed(self, device: _Device, job: _Job) -> None:
         device.failures_in_a_row += 1
-        if device.failures_in_a_row >= FAILURES_BEFORE_QUARANTINE:
-            device.quarantine_s = min(max(2 * device.quarantine_s, QUARANTINE_FIRST_S), QUARANTINE_LAST_S)
+        must_rest = self._resync_kind(device, job) is None
+        if must_rest or device.failures_in_a_row >= FAILURES_BEFORE_QUARANTINE:
+            device.quarantine_s = min(
+                max(2 * device.quarantine_s, QUARANTINE_FIRST_S, REST_TIMEOUTS * job.timing.timeout_s), QUARANTINE_LAST_S
+            )
             device.free_at = asyncio.get_running_loop().time() + device.quarantine_s
 
     def _silent(self, link: Link) -> None:
@@ -373,7 +405,10 @@ class BusPool:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for owner in self._owners:
             owner.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
+        if kind is None or issubclass(kind, asyncio.CancelledError):
+            await self._tasks.__aexit__(kind, error, trace)
+        else:
+            await self._tasks.__aexit__(None, None, None)  # the block's own error goes on as it is, not wrapped in a group
         self._buses.clear()
 
     def device(self, url: BusUrl, timing: DeviceTiming | None = None) -> BusDevice:

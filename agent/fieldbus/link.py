@@ -7,6 +7,7 @@ neither an address nor a transaction number and may be late; and bad frames are 
 
 import asyncio
 import logging
+import struct
 from collections.abc import Awaitable
 from typing import Final
 
@@ -42,17 +43,19 @@ class _Expectation:
 
 
 def _sift(framer: FramerBase, expected: _Expectation, data: bytes, device: int, transaction: int) -> tuple[int, ModbusPDU | None]:
-    """Let pymodbus decode `data`, and keep only an answer that fits."""
-    try:
-        used, answer = FramerBase.handleFrame(framer, data, device, transaction)
-    except (ModbusException, ValueError, LookupError):
-        # pymodbus raises through the event loop on an unknown function code; on a noisy line that is only one more bad frame.
+    """Let pymodbus decode `data` frame by frame, and keep only an answer that fits."""
+    used = 0
+    while True:
+        try:
+            taken, answer = FramerBase.handleFrame(framer, data[used:], device, transaction)
+        except (ModbusException, ValueError, LookupError, struct.error):
+            # pymodbus raises through the event loop on an unknown function code; on a noisy line that is only one more bad frame.
+            expected.bad_frames += 1
+            return len(data), None
+        used += taken
+        if answer is None or expected.fits(answer):
+            return used, answer
         expected.bad_frames += 1
-        return len(data), None
-    if answer is not None and not expected.fits(answer):
-        expected.bad_frames += 1
-        return used, None
-    return used, answer
 
 
 class _RtuFramer(FramerRTU):

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SERIAL_TIMEOUTS: Final = 3
 SERIAL_AGAIN_S: Final = 60.0
-"""A serial number that got no answer, which is not a refusal, is asked for again after this time."""
+"""A serial number that got no answer so often, which is not a refusal, is asked for again after this time."""
 
 
 class WrongMeter(Exception):
@@ -42,7 +43,7 @@ def open_modbus_meter(spec: MeterSpec, *, buses: "BusPool", sink: MeterSink, now
         raise MeterConfigError(f"EVSE {spec.evse_id}: {error}") from error
     if not 0 < spec.interval_s < spec.stale_after_s:
         raise MeterConfigError(
-            f"EVSE {spec.evse_id}: interval_s = {spec.interval_s:g}, stale_after_s = {spec.stale_after_s:g}: allowed is 0 < interval < stale_after"
+            f"EVSE {spec.evse_id}: interval_s = {spec.interval_s:g} must be above 0 and below stale_after_s = {spec.stale_after_s:g}"
         )
     return ModbusMeter(spec, template=template, device=device, sink=sink, now=now)
 
@@ -78,6 +79,7 @@ class ModbusMeter:
         self._serial: str | None = None
         self._is_identified = False
         self._serial_again_at: float | None = None
+        self._serial_timeouts = 0
         self._wake = asyncio.Event()
         self._stale_timer: asyncio.TimerHandle | None = None
         self._is_lost = False
@@ -190,7 +192,6 @@ class ModbusMeter:
     def _lose(self) -> None:
         self._is_lost = True
         self._is_identified = False  # who comes back may be another one
-        self._judge.restart_energy()
         reason = f"no good read-out for {self._spec.stale_after_s:g} s: {self._problem or 'no answer yet'}"
         log.warning("meter lost evse_id=%s reason=%s", self._spec.evse_id, reason)
         self._sink.on_lost(self._spec.evse_id, reason)
@@ -205,21 +206,30 @@ class ModbusMeter:
                     f"{self._device}: register 0x{register.address:04X} says {code}, template {self._template.name} is for "
                     f"{', '.join(sorted(check.allowed))}: another meter or another device address"
                 )
-        self._serial_again_at = None
-        register_of_serial = self._template.serial_number
-        if register_of_serial is not None:
-            try:
-                words = await self._device.read(register_of_serial.table, register_of_serial.address, register_of_serial.count)
-            except BusException:
-                self._serial = None  # this one has no such register
-            except BusTimeout:
-                # Some meters are silent where they should refuse; those that answer anything else are used all the same.
-                self._serial = None
-                self._serial_again_at = asyncio.get_running_loop().time() + SERIAL_AGAIN_S
-            else:
-                serial = decode_identity(register_of_serial, words)
-                self._serial = None if serial == "0" else serial
+        if not self._template.checks:
+            # Proves that somebody is there before the serial number is asked for, which some meters do not have and do not answer.
+            first = self._template.blocks[0]
+            await self._device.read(first.table, first.address, first.count)
+        if self._template.serial_number is not None:
+            self._serial = await self._read_serial(self._template.serial_number)
         self._is_identified = True
+
+    async def _read_serial(self, register: RegisterField) -> str | None:
+        """Read the serial number; None where the meter refuses, or is silent for the third time while it answers everything else."""
+        self._serial_again_at = None
+        try:
+            words = await self._device.read(register.table, register.address, register.count)
+        except BusException:
+            return None
+        except BusTimeout:
+            self._serial_timeouts += 1
+            if self._serial_timeouts < SERIAL_TIMEOUTS:
+                raise
+            self._serial_again_at = asyncio.get_running_loop().time() + SERIAL_AGAIN_S
+            return None
+        self._serial_timeouts = 0
+        serial = decode_identity(register, words)
+        return None if serial == "0" else serial
 
     def _serial_is_due(self) -> bool:
         return self._serial_again_at is not None and asyncio.get_running_loop().time() >= self._serial_again_at

@@ -25,6 +25,7 @@ MISMATCHES_BEFORE_DOUBT: Final = 3
 ENERGY_WINDOW_WH: Final = Decimal(30)
 ENERGY_WINDOW_STEPS: Final = 5
 ENERGY_SHARE_RANGE: Final = (Decimal("0.5"), Decimal("1.6"))
+LONGEST_INTERVAL_MS: Final = 10_000
 MS_PER_HOUR: Final = 3_600_000
 
 _PHASES: Final = ((Phase.L1_N, Phase.L1), (Phase.L2_N, Phase.L2), (Phase.L3_N, Phase.L3))
@@ -90,7 +91,11 @@ class PlausibilityJudge:
             self.restart_energy()
             self._window = _EnergyWindow(reading.energy_wh, Decimal(0), watts, reading.at)
             return ()
-        hours = Decimal(max(0, reading.at.ms_since(window.at))) / MS_PER_HOUR
+        elapsed_ms = max(0, reading.at.ms_since(window.at))
+        if elapsed_ms > LONGEST_INTERVAL_MS:  # nobody knows what the power was meanwhile
+            self._window = _EnergyWindow(reading.energy_wh, Decimal(0), watts, reading.at)
+            return (Doubt.ENERGY_MISMATCH,) if self._energy_doubted else ()
+        hours = Decimal(elapsed_ms) / MS_PER_HOUR
         window.promised_wh += max(Decimal(0), (window.power_w + watts) / 2) * hours
         window.power_w, window.at = watts, reading.at
         if window.promised_wh >= max(ENERGY_WINDOW_WH, ENERGY_WINDOW_STEPS * reading.resolution_wh):
@@ -101,7 +106,7 @@ class PlausibilityJudge:
         return (Doubt.ENERGY_MISMATCH,) if self._energy_doubted else ()
 
     def restart_energy(self) -> None:
-        """Forget the register: a new one begins, or time passed unseen."""
+        """Forget the register: a new one begins."""
         self._window = None
         self._energy_doubted = False
 
