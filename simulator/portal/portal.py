@@ -372,7 +372,7 @@ class Portal:
             return Refusal.FAULTED
         if "Unavailable" in here + station:
             return Refusal.UNAVAILABLE
-        if self._transactions.open_on(charger.serial, evse) or any(payment.evse == evse for payment in self._holding(charger.serial)):
+        if self._transactions.is_occupied(charger.serial, evse) or any(payment.evse == evse for payment in self._holding(charger.serial)):
             return Refusal.OCCUPIED
         if "Finishing" in here:
             return Refusal.FINISHING

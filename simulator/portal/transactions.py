@@ -547,11 +547,13 @@ class TransactionBook:
 
     # reading the books
 
-    def open_on(self, serial: str, evse: int) -> bool:
-        """Whether a transaction is running on this EVSE."""
+    def is_occupied(self, serial: str, evse: int) -> bool:
+        """Whether somebody's transaction is running on this EVSE; one without a token is only a car that waits for its payment."""
         return bool(
             self._db.count(
-                "SELECT count(*) FROM tx WHERE serial = ? AND evse = ? AND stopped_at IS NULL AND started_at IS NOT NULL", serial, evse
+                "SELECT count(*) FROM tx WHERE serial = ? AND evse = ? AND started_at IS NOT NULL AND stopped_at IS NULL"
+                " AND id_token <> ''",
+                *(serial, evse),
             )
         )
 

@@ -42,9 +42,9 @@ _HEADERS = {
 
 async def serve_pages(portal: Portal, host: str, port: int) -> tuple[web.AppRunner, int]:
     """Serve the pages; returns the runner (clean it up) and the port that was taken."""
-    runner = web.AppRunner(build_app(portal), access_log=None)
+    runner = web.AppRunner(build_app(portal), access_log=None, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, shutdown_timeout=1)
+    site = web.TCPSite(runner, host, port)
     await site.start()
     return runner, int(runner.addresses[0][1])
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 from jsonschema import Draft6Validator
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 Payload = dict[str, Any]
 START = datetime(2026, 3, 1, 10, 0, 0, tzinfo=UTC)
@@ -70,6 +72,10 @@ class Station:
         await self.reader
 
     async def read(self) -> None:
+        with suppress(ConnectionClosed):
+            await self.listen()
+
+    async def listen(self) -> None:
         async for message in self.socket:
             frame = json.loads(message)
             match frame:
@@ -136,7 +142,7 @@ class Station:
 
     async def boot(self) -> str:
         if self.version == "1.6":
-            said = {"chargePointVendor": "Example", "chargePointModel": "AC22", "chargePointSerialNumber": self.serial}
+            said: Payload = {"chargePointVendor": "Example", "chargePointModel": "AC22", "chargePointSerialNumber": self.serial}
         else:
             said = {"reason": "PowerUp", "chargingStation": {"vendorName": "Example", "model": "AC22", "serialNumber": self.serial}}
         return str((await self.call("BootNotification", said))["status"])
@@ -247,14 +253,14 @@ class Session:
         if self.station.version == "1.6":
             answer = await self.station.call("StopTransaction", self.stop_payload(seconds, energy_wh))
             if cost is not None:
-                said = {
+                report: Payload = {
                     "vendorId": "charger-agent",
                     "messageId": "SessionCost",
                     "data": json.dumps({"transactionId": self.transaction_id, **cost}),
                 }
-                assert await self.station.call("DataTransfer", said) == {"status": "Accepted"}
+                assert await self.station.call("DataTransfer", report) == {"status": "Accepted"}
             return answer
-        more = {} if cost is None else {"customData": {"vendorId": "charger-agent", "sessionCost": cost}}
+        more: Payload = {} if cost is None else {"customData": {"vendorId": "charger-agent", "sessionCost": cost}}
         return await self.station.call("TransactionEvent", self.stop_payload(seconds, energy_wh, **more))
 
 

@@ -41,7 +41,10 @@ def test_the_register_is_read_in_whole_watt_hours_or_not_at_all(sampled: dict[st
 
 
 def test_power_and_context_are_read_beside_the_register() -> None:
-    values = [{"value": "5", "context": "Transaction.Begin"}, {"value": "7.36", "unit": "kW", "measurand": "Power.Active.Import"}]
+    values: list[Any] = [
+        {"value": "5", "context": "Transaction.Begin"},
+        {"value": "7.36", "unit": "kW", "measurand": "Power.Active.Import"},
+    ]
     (found,) = samples([{"timestamp": AT, "sampledValue": values}])
     assert (found.context, found.power_w, found.at) == (
         "Transaction.Begin",

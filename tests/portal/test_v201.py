@@ -1,6 +1,7 @@
 """OCPP 2.0.1 names and values."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_every_command_satisfies_the_official_schema() -> None:
 
 def test_a_variable_that_is_refused_or_not_answered_is_told_by_name() -> None:
     (command,) = DIALECT.set_settings({"A.B[c]": "1", "A.D": "2", "A.E": "3"})
-    result = [
+    result: list[Any] = [
         {"attributeStatus": "UnknownVariable", "component": {"name": "A"}, "variable": {"name": "B", "instance": "c"}},
         {"attributeStatus": "Accepted", "component": {"name": "A"}, "variable": {"name": "D"}},
     ]
