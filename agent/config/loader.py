@@ -55,8 +55,8 @@ class ConfigError(Exception):
 def load_config(path: Path, validators: Mapping[str, Validator] = MappingProxyType({})) -> Config:
     """The configuration in `path` and, in the order of their names, in `config.d/*.toml` beside it.
 
-    Tables are merged, later values win, arrays are replaced whole. `validators` are named by the key without indexes: `evse.meter.url`.
-    Raises ConfigError.
+    Tables are merged, later values win, arrays are replaced whole. `validators` are named by the key without indexes: `evse.meter.url`;
+    the one of `variables` is asked for each entry, as a pair of name and text, and then for the whole table. Raises ConfigError.
     """
     sources = _Sources.read(path)
     if sources.mistakes:

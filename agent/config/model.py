@@ -405,7 +405,7 @@ class QrConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisplayConfig:
-    """The screen. Some drivers bring one of their own; size and language are for that one too."""
+    """The screen. Without this section only a driver that brings a screen of its own draws; size and language are for that one too."""
 
     output: Annotated[
         str,
@@ -414,9 +414,8 @@ class DisplayConfig:
             pattern=r"[A-Za-z0-9_.\-]+",
             allowed="the name of an installed output",
             example='"png"',
-            default_says="none: no screen, or the driver's own",
         ),
-    ] = ""
+    ]
     width: Annotated[int, Option(doc="Width of the screen.", unit="px", minimum=1, maximum=4096)] = 800
     height: Annotated[
         int, Option(doc="Height of the screen. Sizes that are drawn: 320×240 and 800×480.", unit="px", minimum=1, maximum=4096)
@@ -447,7 +446,7 @@ class Config:
     evse: Annotated[tuple[EvseConfig, ...], Option(doc="", minimum=1, maximum=64)]
     session: Annotated[SessionConfig, Option(doc="")] = SessionConfig()
     qr: Annotated[QrConfig, Option(doc="")] = QrConfig()
-    display: Annotated[DisplayConfig, Option(doc="")] = DisplayConfig()
+    display: Annotated[DisplayConfig | None, Option(doc="")] = None
     log: Annotated[LogConfig, Option(doc="")] = LogConfig()
     variables: Annotated[
         Mapping[str, str],

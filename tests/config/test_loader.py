@@ -102,7 +102,7 @@ class TestGoodFile:
         assert config.station.grid is Grid.TN
         assert config.session.power_loss_policy is PowerLossPolicy.STOP
         assert config.session.on_meter_loss is MeterLossPolicy.STOP
-        assert config.display.output == ""
+        assert config.display is None
         assert config.evse[0].connector[0].cable is Cable.TETHERED
         assert config.evse[0].connector[0].has_lock is False
         assert config.qr.template == ""
@@ -146,6 +146,7 @@ level = "debug"
         assert second.connector[0].has_lock is False
         assert second.roaming_evse_id == "NO*ABC*E1234*1"
         assert config.session.meter_loss_timeout_s == 90
+        assert config.display is not None
         assert config.display.language is Language.BOKMAL
         assert config.display.path == tmp_path / "display.png"
         assert config.station.grid is Grid.IT
@@ -308,7 +309,7 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     (
         "display_size",
         "[variables]",
-        "[display]\nwidth = 640\n[variables]",
+        "[display]\noutput = "x"\nwidth = 640\n[variables]",
         "display.width",
         "no screens are drawn for 640×480; allowed: 320×240, 800×480",
     ),
