@@ -11,7 +11,6 @@ import struct
 from collections.abc import Awaitable
 from typing import Final
 
-import serial
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
@@ -104,17 +103,17 @@ class ModbusLink:
         """Open, or raise BusUnavailable."""
         self.close()
         client = self._make_client()
-        reason = "refused or unreachable"
         try:
             async with asyncio.timeout(timeout_s):
-                is_open = await client.connect()
+                # What `client.connect()` does, but that only logs why it failed, and a technician has to be told.
+                client.ctx.is_closing = False
+                client.ctx.transport, _ = await client.ctx.call_create()
         except TimeoutError:
-            is_open, reason = False, f"no connection within {timeout_s:g} s"
-        except (OSError, ValueError, serial.SerialException) as error:
-            is_open, reason = False, str(error)
-        if not is_open:
             client.close()
-            raise BusUnavailable(f"{self._endpoint}: cannot be opened: {reason}")
+            raise BusUnavailable(f"{self._endpoint}: cannot be opened: no connection within {timeout_s:g} s") from None
+        except (OSError, ValueError) as error:  # serial.SerialException is an OSError
+            client.close()
+            raise BusUnavailable(f"{self._endpoint}: cannot be opened: {error}") from error
         self._client = client
 
     def close(self) -> None:
@@ -144,7 +143,7 @@ class ModbusLink:
             raise BusTimeout(
                 f"{where}: no valid answer within {timeout_s:g} s to function {function}, {count} from 0x{address:04X}"
             ) from None
-        except (ModbusException, OSError, serial.SerialException) as error:
+        except (ModbusException, OSError) as error:
             raise BusUnavailable(f"{where}: {error}") from error
         if isinstance(answer, ExceptionResponse):
             raise BusException(where, answer.exception_code)

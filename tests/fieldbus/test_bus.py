@@ -254,12 +254,12 @@ async def test_late_answers_are_never_taken_for_the_next_question(tmp_path: Path
         meter = device(buses, url, 1, DeviceTiming(timeout_s=0.02, gap_s=0.001))
         cable.faults = CableFaults(delay_s=0.024, delay_share=0.2)
         answers = 0
-        for turn in range(70):
+        for turn in range(50):
             words = await read_or_rest(meter, 2 * (turn % 3), 2)
             answers += words is not None
             assert words in (None, VOLTS[turn % 3]), f"turn {turn}"
-        assert buses.statistics()[0].timeouts >= 5
-        assert answers >= 10
+        assert buses.statistics()[0].timeouts >= 4
+        assert answers >= 7
 
 
 @pytest.mark.usefixtures("short_rests")
@@ -278,11 +278,11 @@ async def test_a_bad_line_gives_the_right_words_or_none(tmp_path: Path, faults: 
         meter = device(buses, url, 1, DeviceTiming(timeout_s=0.04, gap_s=0.001))
         cable.faults = faults
         answers = 0
-        for turn in range(40):
+        for turn in range(25):
             words = await read_or_rest(meter, 0, 18)
             answers += words is not None
             assert words is None or words[:6] == (*VOLTS[0], *VOLTS[1], *VOLTS[2]), f"turn {turn}"
-        assert answers >= 10
+        assert answers >= 6
         cable.faults = CableFaults()
         await asyncio.sleep(0.1)
         assert await volts(meter) == VOLTS[0]

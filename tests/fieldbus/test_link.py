@@ -3,13 +3,15 @@
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from agent.fieldbus.errors import BusException, BusTimeout, BusUnavailable
 from agent.fieldbus.link import ModbusLink
-from agent.fieldbus.url import Framing, TcpEndpoint
+from agent.fieldbus.url import Framing, SerialEndpoint, TcpEndpoint
 from simulator.meter_server import crc16
+from simulator.pty_cable import PtyCable
 
 Answer = Callable[[bytes], bytes | list[bytes]]
 
@@ -126,8 +128,25 @@ async def test_closed_port_is_unavailable() -> None:
     server.close()
     await server.wait_closed()
     link = ModbusLink(TcpEndpoint(host="127.0.0.1", port=port))
-    with pytest.raises(BusUnavailable, match="cannot be opened"):
+    with pytest.raises(BusUnavailable, match=r"tcp://127\.0\.0\.1:\d+: cannot be opened: .*Connect call failed"):
         await link.open(1.0)
     assert not link.is_open
     with pytest.raises(BusUnavailable, match="lost"):
         await link.read(1, 4, 0, 2, 1.0)
+
+
+async def test_absent_serial_port_is_named_with_the_reason() -> None:
+    link = ModbusLink(SerialEndpoint(path="/dev/ttyNOPE"))
+    with pytest.raises(BusUnavailable, match=r"serial:///dev/ttyNOPE 9600 8N1: cannot be opened: .*No such file"):
+        await link.open(1.0)
+
+
+async def test_port_in_use_is_named_with_the_reason(tmp_path: Path) -> None:
+    cable = PtyCable(tmp_path / "ttyUSB0")
+    first, second = (ModbusLink(SerialEndpoint(path=cable.charger_path)) for _ in range(2))
+    await first.open(1.0)
+    with pytest.raises(BusUnavailable, match="lock"):
+        await second.open(1.0)
+    assert first.is_open
+    first.close()
+    cable.close()

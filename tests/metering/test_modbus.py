@@ -454,7 +454,7 @@ async def test_bad_line_never_makes_a_wrong_value_and_is_survived(
     async with serial_rig(tmp_path, monkeypatch) as (cable, load, sink):
         await until(lambda: len(sink.good) >= 2)
         cable.faults = faults
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.7)
         cable.faults = CableFaults()
         count = len(sink.good)
         await until(lambda: len(sink.good) >= count + 5)
