@@ -285,3 +285,17 @@ def test_plan_covers_every_point_and_touches_no_hole(
         answer = list(range(block.address, block.address + block.count))
         for one in block.points:
             assert block.words(one.register, answer) == list(range(one.register.address, one.register.end))
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "meters.md"
+
+
+def test_the_example_in_the_documentation_opens() -> None:
+    _, _, rest = DOCS.read_text(encoding="utf-8").partition("## Adding a template")
+    example = rest.split("```toml\n")[1].split("```")[0]
+    assert parse_template(example, name="maker-model", file="docs").blocks[0].address == 0x5000
+
+
+def test_the_documentation_lists_every_template() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    assert [name for name in template_names() if f"| `{name}` |" not in text] == []
