@@ -26,7 +26,7 @@ class IdToken:
     type: IdTokenType = IdTokenType.ISO14443
 
     def __str__(self) -> str:
-        return f"…{self.value[-2:]}" if len(self.value) > 4 else "…"  # noqa: PLR2004 - a shorter token would show itself
+        return f"…{self.value[-2:]}" if len(self.value) > 4 else "…"
 
     def same_as(self, other: "IdToken | None") -> bool:
         """Whether both are the same token. The type is not compared: 1.6 knows none."""

@@ -11,7 +11,10 @@ from agent.domain.variables import GetVariableStatus, Mutability, SetVariableSta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestStart:
-    """Start a transaction for a token. `evse_id` None lets the station choose (1.6 connectorId absent). Outcome: StatusOutcome."""
+    """Start a transaction for a token. `evse_id` None lets the station choose (1.6 connectorId absent).
+
+    Outcome: StatusOutcome.
+    """
 
     id_token: IdToken
     evse_id: EvseId | None = None
@@ -28,7 +31,10 @@ class RequestStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeAvailability:
-    """Set a connector, an EVSE or (`evse_id` None) the station operative or inoperative. Outcome: StatusOutcome (Scheduled while a transaction runs)."""
+    """Set a connector, an EVSE or (`evse_id` None) the station operative or inoperative.
+
+    Outcome: StatusOutcome (Scheduled while a transaction runs).
+    """
 
     operational_status: OperationalStatus
     evse_id: EvseId | None = None
@@ -104,9 +110,9 @@ class DataTransfer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerMessage:
-    """Send a message now. `requested` is the neutral word: BootNotification, Heartbeat, StatusNotification or MeterValues. Outcome: StatusOutcome.
+    """Send a message now. `requested` is the neutral word: BootNotification, Heartbeat, StatusNotification or MeterValues.
 
-    The connection layer answers for BootNotification and Heartbeat itself; the core for the others.
+    Outcome: StatusOutcome. The connection layer answers for BootNotification and Heartbeat itself; the core for the others.
     """
 
     requested: str

@@ -53,5 +53,7 @@ class FaultKind(StrEnum):
     CONNECTOR_LOCK_FAILURE = "ConnectorLockFailure"
     METER_FAILURE = "MeterFailure"
     READER_FAILURE = "ReaderFailure"
+    STORAGE_FAILURE = "StorageFailure"
+    """The disk takes no records: no new session may begin."""
     HAL_LOST = "HalLost"
     """The safety controller or its driver does not answer."""

@@ -1,4 +1,7 @@
-"""Everything that the core can order. Effects that remove energy are carried out in the same call; the others after the commit of what goes with them."""
+"""Everything that the core can order.
+
+Effects that remove energy are carried out in the same call; the others after the commit of what goes with them.
+"""
 
 from dataclasses import dataclass
 
@@ -98,13 +101,11 @@ class Remark:
     is_warning: bool = False
 
 
-Effect = (
-    OpenContactor | CloseContactor | SetPilot | LockPlug | UnlockPlug | ReadMeter | Enqueue | Send | Answer | Restart | Exit | Remark
-)
+Effect = OpenContactor | CloseContactor | SetPilot | LockPlug | UnlockPlug | ReadMeter | Enqueue | Send | Answer | Restart | Exit | Remark
 
 
 def is_immediate(effect: Effect) -> bool:
-    """Whether an effect is carried out in the call that decided it: those that remove energy, and asking the meter, which promises nothing."""
+    """Whether an effect is carried out in the call that decided it: one that removes energy, or asks the meter, which promises nothing."""
     match effect:
         case OpenContactor() | ReadMeter() | Remark():
             return True

@@ -128,7 +128,7 @@ class LinkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinkChanged:
-    """The connection to the CSMS changed. `report_all`: the status of every connector is due (after a boot was accepted, or a long absence)."""
+    """The connection to the CSMS changed. `report_all`: every connector's status is due (a boot was accepted, or a long absence ended)."""
 
     state: LinkState
     report_all: bool = False

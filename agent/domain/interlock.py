@@ -32,7 +32,10 @@ class InterlockInputs:
 
 
 def interlock(inputs: InterlockInputs) -> Interlock | None:
-    """Why the contactor must be open, or None when it may be closed: C2, or D2 with ventilation (IEC 61851-1 table A.3), without fault, locked, permitted."""
+    """Why the contactor must be open, or None when it may be closed.
+
+    It may in C2, or D2 with ventilation (IEC 61851-1 table A.3), without fault, locked and permitted.
+    """
     if inputs.has_fault:
         return Interlock.FAULT
     if not inputs.has_permission:

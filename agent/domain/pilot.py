@@ -65,7 +65,7 @@ def duty_percent(amps: Decimal) -> Decimal:
     if not MIN_OFFER_A <= amps <= MAX_OFFER_A:
         msg = f"no duty cycle offers {amps} A; allowed are {MIN_OFFER_A} to {MAX_OFFER_A} A"
         raise ValueError(msg)
-    return amps / Decimal("0.6") if amps <= 51 else amps / Decimal("2.5") + 64  # noqa: PLR2004 - the table's own corner
+    return amps / Decimal("0.6") if amps <= 51 else amps / Decimal("2.5") + 64
 
 
 def amps_of_duty(percent: Decimal) -> Decimal:

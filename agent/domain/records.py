@@ -1,6 +1,6 @@
 """The durable part of the state, beside transactions: what the store keeps, and what the core gets back at the next start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.domain.authorization import IdToken, IdTokenInfo
@@ -12,7 +12,10 @@ from agent.domain.variables import ValueSource, VariableKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationRecord:
-    """The station's own durable facts. `was_accepted`: a CSMS has accepted this station at least once. `reset_kind`: the commanded reset under way."""
+    """The station's own durable facts.
+
+    `was_accepted`: a CSMS has accepted this station at least once. `reset_kind`: the commanded reset under way.
+    """
 
     operational_status: OperationalStatus = OperationalStatus.OPERATIVE
     was_accepted: bool = False
@@ -60,7 +63,7 @@ Record = StationRecord | EvseRecord | TransactionRecord | StoredVariable | Cache
 class Recovered:
     """Everything that the store gives back at the start. `transactions` are those that never ended."""
 
-    station: StationRecord = StationRecord()
+    station: StationRecord = field(default_factory=StationRecord)
     evses: tuple[EvseRecord, ...] = ()
     variables: tuple[StoredVariable, ...] = ()
     cache: tuple[CacheEntry, ...] = ()

@@ -36,13 +36,13 @@ class Notice(StrEnum):
     SCAN_TO_PAY = "scan_to_pay"
     SHOW_CARD = "show_card"
     PLUG_IN = "plug_in"
-    PRESENT_TOKEN_OR_PAY = "present_token_or_pay"
+    PRESENT_TOKEN_OR_PAY = "present_token_or_pay"  # noqa: S105 - a text, no password
     CHECKING = "checking"
     WAITING_FOR_VEHICLE = "waiting_for_vehicle"
     PAUSED_BY_VEHICLE = "paused_by_vehicle"
     PAUSED_BY_STATION = "paused_by_station"
     UNPLUG = "unplug"
-    TOKEN_REFUSED = "token_refused"
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - same
     TIMED_OUT = "timed_out"
     OFFLINE_NO_PAYMENT = "offline_no_payment"
     OFFLINE_SESSION_CONTINUES = "offline_session_continues"

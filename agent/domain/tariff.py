@@ -6,7 +6,10 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
-    """Selling price of one charger, VAT included. `currency` is ISO 4217; prices are per kWh, per minute and per session; `vat_percent` 25 means 25 %."""
+    """Selling price of one charger, VAT included.
+
+    `currency` is ISO 4217; prices are per kWh, per minute and per session; `vat_percent` 25 means 25 %.
+    """
 
     currency: str
     price_kwh: Decimal
@@ -17,7 +20,10 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCost:
-    """What a session costs so far or in the end. `gross` includes `vat`; both are rounded to the currency's minor unit; `energy_wh` is the billed energy."""
+    """What a session costs so far or in the end.
+
+    `gross` includes `vat`; both are rounded to the currency's minor unit. `energy_wh` is the billed energy.
+    """
 
     currency: str
     gross: Decimal

@@ -93,6 +93,7 @@ class TransactionRecord:
     evse_id: EvseId
     connector_id: ConnectorId
     id_token: IdToken | None
+    group_id_token: IdToken | None = None
     started_at: Instant
     meter_start: Reading
     last_reading: Reading

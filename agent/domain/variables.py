@@ -16,7 +16,7 @@ _NAME = re.compile(
 class VariableKey:
     """A component (name, instance, EVSE, connector) and a variable (name, instance).
 
-    Written `Component[instance]@evse.connector.Variable[instance]`, for example `OCPPCommCtrlr.MessageTimeout[Default]` or `EVSE@1.Power`.
+    Written `Component[instance]@evse.connector.Variable[instance]`: `OCPPCommCtrlr.MessageTimeout[Default]`, `EVSE@1.Power`.
     """
 
     component: str
@@ -32,7 +32,7 @@ class VariableKey:
         return f"{component}{where}.{self.variable}" + (f"[{self.instance}]" if self.instance is not None else "")
 
     def folded(self) -> "VariableKey":
-        """The key in lower case, for the comparison without case that 2.0.1 part 2 asks for (names are identifierString, case-insensitive)."""
+        """The key in lower case, to compare without case (2.0.1 part 2: names are identifierString, case-insensitive)."""
         return VariableKey(
             component=self.component.casefold(),
             variable=self.variable.casefold(),

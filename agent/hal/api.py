@@ -1,7 +1,7 @@
 """What a hardware driver offers. A driver reports through `HalSink` and is commanded through small ports; it never decides about charging.
 
-Every method of a port is non-blocking and returns at once: what became of it is reported as an event. `open` and `renew_permission` are also
-thread-safe, because the guard calls them from its own thread while the event loop may be stuck.
+Every method of a port is non-blocking and returns at once: what became of it is reported as an event. `open` and `renew_permission` are
+also thread-safe, because the guard calls them from its own thread while the event loop may be stuck.
 """
 
 import socket
@@ -18,7 +18,7 @@ from agent.domain.screen import StationView
 
 
 class HalSink(Protocol):
-    """Where a driver reports. Called on the event loop's thread only; the contactor and pilot reports are what the guard's interlock looks at."""
+    """Where a driver reports, on the event loop's thread only. The contactor and pilot reports are what the guard's interlock looks at."""
 
     def pilot_measured(self, evse_id: EvseId, state: PilotState) -> None:
         """The pilot's level, at every change, and once at the start."""
@@ -124,7 +124,7 @@ class MeterAddress:
 
 
 class HalDriver(Protocol):
-    """A board. `permission_expires`: its hardware opens the contactor by itself when the permission is not renewed (public charging requires it)."""
+    """A board. `permission_expires`: its hardware opens by itself when the permission is not renewed; public charging requires it."""
 
     permission_expires: bool
 

@@ -61,7 +61,10 @@ class RegistrationStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootReply:
-    """The answer to a BootNotification. `interval_s` is the heartbeat interval when accepted, else the wait before the next try (0: own choice)."""
+    """The answer to a BootNotification.
+
+    `interval_s` is the heartbeat interval when accepted, else the wait before the next try (0: own choice).
+    """
 
     status: str
     interval_s: int
@@ -91,7 +94,7 @@ class RemoteRefs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """Circumstances of one sending that may change the bytes. `is_late`: the notice waited in the queue when the link dropped (E11.FR.07)."""
+    """What may change the bytes of one sending. `is_late`: the notice waited in the queue when the link dropped (E11.FR.07)."""
 
     is_late: bool
     attempt: int

@@ -1,0 +1,1 @@
+"""chargerctl: the technician's command line. Speaks only to the daemon's socket."""

@@ -1,0 +1,456 @@
+"""The EVSE's session machine: from the first of plug-in or authorization until the EVSE is free again.
+
+`advance` is called after every event that touches an EVSE and whenever one of its deadlines comes: it moves the phase as far as the
+conditions allow and then derives what pilot, contactor and lock have to be. Outputs follow the state; nothing else orders them.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from agent.core import availability, control_pilot, sampling, status, transactions
+from agent.core import variables as var
+from agent.core.state import Authorization, AuthorizationState, Evse, Fault, Phase, Refusal, Stop, StopStage, Turn
+from agent.domain.commands import CommandStatus, StatusOutcome
+from agent.domain.connector import FaultKind
+from agent.domain.effects import Answer, CloseContactor, LockPlug, OpenContactor, ReadMeter, SetPilot, UnlockPlug
+from agent.domain.ids import EvseId
+from agent.domain.metering import Measurand, Reading
+from agent.domain.pilot import X1, PilotOutput, PilotSignal, PilotState, pwm
+from agent.domain.time import Instant
+from agent.domain.transaction import ChargingState, StoppedReason, TriggerReason
+
+RAMP_DOWN_MS = 6_000
+"""IEC 61851-1 sequence 10.2: the vehicle has to stop drawing within 6 s of X1, afterwards the contactor opens under load."""
+LEAVING_RAMP_DOWN_MS = 3_000
+OPEN_CONFIRM_MS = 1_500
+SETTLE_MS = 500
+"""The stop register is read this long after the contactor is confirmed open, so that the meter has counted the last energy."""
+LAST_READING_MS = 6_000
+START_READING_MS = 5_000
+RECOVERY_READING_MS = 20_000
+REFUSAL_MS = 8_000
+CLOSE_RETRY_MS = 1_000
+WAKE_UP_MS = 10_000
+"""How long after the offer a vehicle still counts as connecting; then it is suspended by the EV."""
+NO_LOAD_A = Decimal(1)
+
+NOT_INTERLOCKING = frozenset({FaultKind.METER_FAILURE, FaultKind.READER_FAILURE, FaultKind.STORAGE_FAILURE})
+"""Faults that forbid a new session but do not open the contactor of a running one."""
+
+_REASON = {
+    FaultKind.EMERGENCY_STOP: StoppedReason.EMERGENCY_STOP,
+    FaultKind.GROUND_FAULT: StoppedReason.GROUND_FAULT,
+    FaultKind.RCD_TRIPPED: StoppedReason.GROUND_FAULT,
+    FaultKind.OVER_CURRENT: StoppedReason.OVERCURRENT_FAULT,
+    FaultKind.OVER_VOLTAGE: StoppedReason.POWER_QUALITY,
+    FaultKind.UNDER_VOLTAGE: StoppedReason.POWER_QUALITY,
+}
+
+
+def interlocking_faults(turn: Turn, evse: Evse) -> tuple[Fault, ...]:
+    """Faults of the EVSE and of the station that keep the contactor open."""
+    return tuple(f for f in (*evse.faults, *turn.station.faults) if f.kind not in NOT_INTERLOCKING)
+
+
+def advance(turn: Turn, evse_id: EvseId) -> None:
+    """Move one EVSE as far as the present conditions allow."""
+    evse = _settle_pilot(turn, turn.evse(evse_id))
+    evse = _watch_faults(turn, evse)
+    evse = _expire(turn, evse)
+    evse = _PHASES[evse.phase](turn, evse)
+    evse = sampling.periodic(turn, evse)
+    evse = _drive(turn, evse)
+    evse = _charging_state(turn, evse)
+    evse = _answer_unlock(turn, evse)
+    status.report(turn, evse)
+
+
+# --- pilot and faults
+
+
+def _settle_pilot(turn: Turn, evse: Evse) -> Evse:
+    pilot = control_pilot.settled(evse.pilot, turn.at)
+    if pilot is not evse.pilot:
+        evse = turn.put(replace(evse, pilot=pilot))
+    if pilot.is_connected and evse.plugged_at is None:
+        evse = turn.put(replace(evse, plugged_at=turn.at, refusal=None))
+        turn.remark("ev_connected", evse)
+    elif pilot.state is PilotState.A and evse.plugged_at is not None:
+        evse = _unplugged(turn, turn.put(replace(evse, plugged_at=None)))
+    return _pilot_fault(turn, evse)
+
+
+def _pilot_fault(turn: Turn, evse: Evse) -> Evse:
+    state = evse.pilot.state
+    evse = set_fault(turn, evse, FaultKind.PILOT_FAULT, state is PilotState.E, "control pilot at 0 V: shorted, or the supply is lost")
+    needs_air = state is PilotState.D and not evse.config.has_ventilation
+    return set_fault(turn, evse, FaultKind.VENTILATION_NOT_AVAILABLE, needs_air, "the vehicle asks for ventilation and there is none")
+
+
+def set_fault(turn: Turn, evse: Evse, kind: FaultKind, is_present: bool, detail: str = "") -> Evse:
+    """Note that a fault came or went."""
+    known = any(fault.kind is kind for fault in evse.faults)
+    if is_present == known:
+        return evse
+    if is_present:
+        evse = turn.put(replace(evse, faults=(*evse.faults, Fault(kind, turn.at, detail))))
+        turn.remark("fault_raised", evse, f"{kind}: {detail}" if detail else kind, is_warning=True)
+    else:
+        evse = turn.put(replace(evse, faults=tuple(fault for fault in evse.faults if fault.kind is not kind)))
+        turn.remark("fault_cleared", evse, kind)
+    return evse
+
+
+def _watch_faults(turn: Turn, evse: Evse) -> Evse:
+    faults = interlocking_faults(turn, evse)
+    if not faults:
+        return evse
+    if evse.authorization is not None:
+        turn.remark("authorization_dropped", evse, f"{faults[0].kind} is present")
+        evse = turn.put(replace(evse, authorization=None, reading_due=None))
+    if evse.phase is Phase.TRANSACTION or (evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN):
+        reason = _REASON.get(faults[0].kind, StoppedReason.OTHER)
+        evse = request_stop(turn, evse, reason, TriggerReason.ABNORMAL_CONDITION, at_once=True)
+    return evse
+
+
+def _unplugged(turn: Turn, evse: Evse) -> Evse:
+    turn.remark("ev_disconnected", evse)
+    evse = turn.put(replace(evse, authorization=None, reading_due=None))
+    if evse.phase is Phase.TRANSACTION:
+        if not turn.station.variables.boolean(var.STOP_TX_ON_EV_SIDE_DISCONNECT):
+            return evse
+        if evse.config.has_lock and not turn.station.variables.boolean(var.UNLOCK_ON_EV_SIDE_DISCONNECT) and evse.transaction is not None:
+            evse = turn.put(replace(evse, held_for=evse.transaction.id_token))
+        return request_stop(turn, evse, StoppedReason.EV_DISCONNECTED, TriggerReason.EV_DEPARTED, at_once=True)
+    if evse.phase is Phase.STOPPING and evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN:
+        return _to_stage(turn, evse, StopStage.OPENING)
+    if evse.phase is Phase.FINISHED:
+        return turn.put(replace(evse, phase=Phase.FREE))
+    return evse
+
+
+# --- phases
+
+
+def _expire(turn: Turn, evse: Evse) -> Evse:
+    if evse.refusal_until is not None and turn.at.ms_since(evse.refusal_until) >= 0:
+        evse = turn.put(replace(evse, refusal=None, refusal_until=None))
+    if evse.close_not_before is not None and turn.at.ms_since(evse.close_not_before) >= 0:
+        evse = turn.put(replace(evse, close_not_before=None))
+    authorization = evse.authorization
+    if authorization is None or evse.plugged_at is not None:
+        return evse
+    if turn.at.ms_since(connection_deadline(turn, authorization)) >= 0:
+        turn.remark("connection_timeout", evse, "authorized, but no vehicle was connected in time")
+        evse = refuse(turn, turn.put(replace(evse, authorization=None)), Refusal.TIMED_OUT)
+    return evse
+
+
+def connection_deadline(turn: Turn, authorization: Authorization) -> Instant:
+    """Until when the driver may plug in (1.6 ConnectionTimeOut, 2.x EVConnectionTimeOut)."""
+    return authorization.since.plus_ms(turn.station.variables.integer(var.EV_CONNECTION_TIME_OUT) * 1000)
+
+
+def refuse(turn: Turn, evse: Evse, refusal: Refusal) -> Evse:
+    """Tell the driver for a few seconds why nothing starts."""
+    return turn.put(replace(evse, refusal=refusal, refusal_until=turn.at.plus_ms(REFUSAL_MS)))
+
+
+def _free(turn: Turn, evse: Evse) -> Evse:
+    authorization = evse.authorization
+    if authorization is None or authorization.state is not AuthorizationState.GRANTED or not evse.pilot.is_connected:
+        return evse
+    blocker = availability.start_blocker(turn.station, evse, for_started=True)
+    if blocker is not None:
+        turn.remark("start_refused", evse, blocker, is_warning=True)
+        return refuse(turn, turn.put(replace(evse, authorization=None, reading_due=None)), Refusal.TIMED_OUT)
+    reading = sampling.fresh_reading(turn, evse)
+    if reading is not None and reading.energy_wh is not None and not evse.contactor_closed:
+        # The contactor is open, so the register stands still: any present reading is the one at the start.
+        return transactions.begin(turn, evse, authorization, reading)
+    if evse.reading_due is None:
+        turn.emit(ReadMeter(evse.evse_id))
+        return turn.put(replace(evse, reading_due=turn.at.plus_ms(START_READING_MS)))
+    if turn.at.ms_since(evse.reading_due) >= 0:
+        turn.remark("start_refused", evse, "the meter gave no register in time", is_warning=True)
+        return refuse(turn, turn.put(replace(evse, authorization=None, reading_due=None)), Refusal.TIMED_OUT)
+    return evse
+
+
+def _transaction(turn: Turn, evse: Evse) -> Evse:
+    if evse.meter_lost_at is None or evse.transaction is None:
+        return evse
+    config = turn.station.config
+    lost_ms = turn.at.ms_since(evse.meter_lost_at)
+    if config.on_meter_loss == "continue" or (config.on_meter_loss == "stop_after" and lost_ms < config.meter_loss_timeout_s * 1000):
+        return evse
+    turn.remark("meter_lost_stop", evse, f"policy on_meter_loss = {config.on_meter_loss}", is_warning=True)
+    evse = request_stop(turn, evse, StoppedReason.OTHER, TriggerReason.ABNORMAL_CONDITION)
+    return _stopping(turn, evse)
+
+
+def _stopping(turn: Turn, evse: Evse) -> Evse:
+    stop = evse.stop
+    if stop is None:
+        return evse
+    if stop.stage is StopStage.RAMP_DOWN and (_draws_nothing(evse, stop) or turn.at.ms_since(stop.deadline) >= 0):
+        if evse.pilot.is_ready and turn.at.ms_since(stop.deadline) >= 0:
+            turn.remark("opened_under_load", evse, "the vehicle did not stop drawing in time", is_warning=True)
+        evse = _to_stage(turn, evse, StopStage.OPENING)
+    evse = _drive(turn, evse)
+    stop = evse.stop or stop
+    if stop.stage is StopStage.OPENING and (not evse.contactor_closed or turn.at.ms_since(stop.deadline) >= 0):
+        evse = _to_stage(turn, evse, StopStage.READING)
+        stop = evse.stop or stop
+    return _last_reading(turn, evse, stop) if stop.stage is StopStage.READING else evse
+
+
+def _last_reading(turn: Turn, evse: Evse, stop: Stop) -> Evse:
+    record = evse.transaction
+    if record is None:
+        return evse
+    if not stop.ends_transaction:
+        # The process leaves, the transaction stays open: what is known goes to disk.
+        last = evse.reading or record.last_reading
+        return evse if last is record.last_reading else turn.put(replace(evse, transaction=replace(record, last_reading=last)))
+    ended_at = stop.ended_at or turn.at
+    if stop.fixed_reading is not None:
+        return transactions.end(turn, evse, stop, stop.fixed_reading, is_estimated=True, ended_at=ended_at)
+    reading = evse.reading
+    settled_at = stop.stage_since.plus_ms(SETTLE_MS)
+    if reading is not None and reading.energy_wh is not None and reading.at.ms_since(settled_at) >= 0:
+        return transactions.end(turn, evse, stop, reading, is_estimated=False, ended_at=ended_at)
+    if evse.meter_lost_at is not None or turn.at.ms_since(stop.deadline) >= 0:
+        last = _newest(record.last_reading, reading)
+        return transactions.end(turn, evse, stop, last, is_estimated=True, ended_at=ended_at)
+    if not stop.is_asked and turn.at.ms_since(settled_at) >= 0:
+        turn.emit(ReadMeter(evse.evse_id))
+        return turn.put(replace(evse, stop=replace(stop, is_asked=True)))
+    return evse
+
+
+def _newest(stored: Reading, live: Reading | None) -> Reading:
+    return stored if live is None or live.energy_wh is None else live
+
+
+def _recovering(turn: Turn, evse: Evse) -> Evse:
+    stop, record = evse.stop, evse.transaction
+    if stop is None or record is None:
+        return evse
+    reading = evse.reading
+    ended_at = stop.ended_at or turn.at
+    if reading is not None and reading.energy_wh is not None:
+        if continues(record.last_reading, reading):
+            # Nothing flows through an open contactor: the register at the boot is the register at the cut.
+            return transactions.end(turn, evse, stop, reading, is_estimated=False, ended_at=ended_at)
+        turn.remark("meter_not_plausible", evse, "the register at the boot does not continue the stored one", is_warning=True)
+        return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
+    if turn.at.ms_since(stop.deadline) >= 0:
+        return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
+    return evse
+
+
+def continues(earlier: Reading, later: Reading) -> bool:
+    """Whether a register continues an earlier one: the same meter, and it did not fall."""
+    same_meter = earlier.serial_number is None or later.serial_number is None or earlier.serial_number == later.serial_number
+    return same_meter and earlier.energy_wh is not None and later.energy_wh is not None and later.energy_wh >= earlier.energy_wh
+
+
+_PHASES = {
+    Phase.FREE: _free,
+    Phase.FINISHED: _free,
+    Phase.TRANSACTION: _transaction,
+    Phase.STOPPING: _stopping,
+    Phase.RECOVERING: _recovering,
+}
+
+
+# --- stop
+
+
+def request_stop(
+    turn: Turn,
+    evse: Evse,
+    reason: StoppedReason,
+    trigger: TriggerReason,
+    *,
+    at_once: bool = False,
+    ends_transaction: bool = True,
+    fixed_reading: Reading | None = None,
+    token: Authorization | None = None,
+) -> Evse:
+    """Begin to stop a running transaction. `at_once` opens the contactor without waiting for the vehicle. The first reason stays."""
+    if evse.phase is Phase.STOPPING and evse.stop is not None:
+        stop = evse.stop if fixed_reading is None else replace(evse.stop, fixed_reading=fixed_reading)
+        evse = turn.put(replace(evse, stop=stop))
+        return _to_stage(turn, evse, StopStage.OPENING) if at_once and stop.stage is StopStage.RAMP_DOWN else evse
+    if evse.phase is not Phase.TRANSACTION:
+        return evse
+    is_live = evse.contactor_commanded or evse.contactor_closed
+    stage = StopStage.READING if not is_live else StopStage.OPENING if at_once else StopStage.RAMP_DOWN
+    stop = Stop(
+        reason=reason,
+        trigger=trigger,
+        requested_at=turn.at,
+        stage=stage,
+        stage_since=turn.at,
+        deadline=turn.at.plus_ms(_stage_ms(turn, stage)),
+        id_token=None if token is None else token.id_token,
+        fixed_reading=fixed_reading,
+        ends_transaction=ends_transaction,
+    )
+    turn.remark("stop_requested", evse, f"reason {reason}" + (", at once" if at_once else ""))
+    return turn.put(replace(evse, phase=Phase.STOPPING, stop=stop))
+
+
+def _to_stage(turn: Turn, evse: Evse, stage: StopStage) -> Evse:
+    if evse.stop is None:
+        return evse
+    stop = replace(evse.stop, stage=stage, stage_since=turn.at, deadline=turn.at.plus_ms(_stage_ms(turn, stage)))
+    return turn.put(replace(evse, stop=stop))
+
+
+def _stage_ms(turn: Turn, stage: StopStage) -> int:
+    match stage:
+        case StopStage.RAMP_DOWN:
+            return LEAVING_RAMP_DOWN_MS if turn.station.is_leaving else RAMP_DOWN_MS
+        case StopStage.OPENING:
+            return OPEN_CONFIRM_MS
+        case StopStage.READING:
+            return LAST_READING_MS
+
+
+def _draws_nothing(evse: Evse, stop: Stop) -> bool:
+    if not evse.pilot.is_ready:
+        return True
+    reading = evse.reading
+    if reading is None or reading.at.ms_since(stop.stage_since) <= 0:
+        return False
+    currents = reading.values(Measurand.CURRENT_IMPORT)
+    return bool(currents) and all(abs(current) < NO_LOAD_A for current in currents)
+
+
+# --- outputs
+
+
+def _drive(turn: Turn, evse: Evse) -> Evse:
+    """Derive pilot, contactor and lock from the state, and order what differs. Energy is removed before anything else is ordered."""
+    evse = _drive_contactor(turn, evse, may_close=False)
+    wanted = _wanted_output(turn, evse)
+    if wanted != evse.output:
+        evse = turn.put(replace(evse, output=wanted))
+        turn.emit(SetPilot(evse.evse_id, wanted))
+    evse = _drive_lock(turn, evse)
+    return _drive_contactor(turn, evse, may_close=True)
+
+
+def _wanted_output(turn: Turn, evse: Evse) -> PilotOutput:
+    offers = (
+        evse.phase is Phase.TRANSACTION
+        and evse.suspended_reason is None
+        and not interlocking_faults(turn, evse)
+        and evse.plugged_at is not None
+        and not turn.station.is_leaving
+    )
+    return pwm(evse.config.max_current_a) if offers else X1
+
+
+def _drive_contactor(turn: Turn, evse: Evse, *, may_close: bool) -> Evse:
+    wanted = contactor_wanted(turn, evse)
+    if evse.contactor_commanded and not wanted:
+        turn.emit(OpenContactor(evse.evse_id, _why_open(turn, evse)))
+        return turn.put(replace(evse, contactor_commanded=False))
+    if wanted and not evse.contactor_commanded and may_close and evse.close_not_before is None:
+        turn.emit(CloseContactor(evse.evse_id))
+        return turn.put(replace(evse, contactor_commanded=True))
+    return evse
+
+
+def contactor_wanted(turn: Turn, evse: Evse) -> bool:
+    """Whether the contactor shall be closed: C2, or D2 with ventilation, locked, no fault, in a transaction or its bounded ramp-down."""
+    if interlocking_faults(turn, evse) or not evse.pilot.is_ready:
+        return False
+    if PilotState.D in {evse.pilot.state, evse.pilot.raw} and not evse.config.has_ventilation:
+        return False
+    if evse.config.has_lock and not evse.is_locked:
+        return False
+    if evse.phase is Phase.TRANSACTION:
+        # In X1 the contactor of a suspended transaction follows the pilot: the vehicle leaves C, or the guard's window ends.
+        return evse.output.signal is PilotSignal.PWM
+    is_ramping = evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN
+    return evse.phase is Phase.STOPPING and is_ramping and evse.contactor_commanded
+
+
+def _why_open(turn: Turn, evse: Evse) -> str:
+    faults = interlocking_faults(turn, evse)
+    if faults:
+        return f"fault {faults[0].kind}"
+    if not evse.pilot.is_ready:
+        return f"the vehicle is in state {evse.pilot.raw}"
+    if evse.stop is not None:
+        return f"stop, reason {evse.stop.reason}"
+    return "charging is suspended"
+
+
+def _drive_lock(turn: Turn, evse: Evse) -> Evse:
+    if not evse.config.has_lock:
+        return evse
+    wanted = _lock_wanted(evse)
+    if wanted == evse.lock_commanded:
+        return evse
+    if not wanted and (evse.contactor_closed or evse.contactor_commanded):
+        return evse  # never a live plug in a hand: unlock only after the contactor is confirmed open
+    turn.emit(LockPlug(evse.evse_id) if wanted else UnlockPlug(evse.evse_id))
+    return turn.put(replace(evse, lock_commanded=wanted))
+
+
+def _lock_wanted(evse: Evse) -> bool:
+    if evse.phase in {Phase.TRANSACTION, Phase.STOPPING, Phase.RECOVERING}:
+        return True
+    if evse.unlock_command is not None:
+        return False
+    if evse.held_for is not None:
+        return True
+    granted = evse.authorization is not None and evse.authorization.state is AuthorizationState.GRANTED
+    return granted and evse.plugged_at is not None and evse.phase is Phase.FREE
+
+
+def _charging_state(turn: Turn, evse: Evse) -> Evse:
+    record = evse.transaction
+    if record is None or evse.phase is not Phase.TRANSACTION:
+        return evse
+    if evse.plugged_at is None:
+        state = ChargingState.IDLE
+    elif evse.output.signal is not PilotSignal.PWM:
+        state = ChargingState.SUSPENDED_EVSE
+    elif evse.contactor_closed and evse.pilot.is_ready:
+        state = ChargingState.CHARGING
+    elif record.charging_state is ChargingState.EV_CONNECTED and turn.at.ms_since(wake_up_deadline(record.started_at)) < 0:
+        state = ChargingState.EV_CONNECTED
+    elif evse.pilot.is_ready:
+        # C, and the contactor is on its way; where it never comes the station is what suspends.
+        is_new = record.charging_state in {ChargingState.EV_CONNECTED, ChargingState.IDLE}
+        state = ChargingState.SUSPENDED_EVSE if is_new else record.charging_state
+    else:
+        state = ChargingState.SUSPENDED_EV
+    return transactions.set_charging_state(turn, evse, state)
+
+
+def wake_up_deadline(started_at: Instant) -> Instant:
+    """Until when a vehicle that does not answer the offer still counts as connecting."""
+    return started_at.plus_ms(WAKE_UP_MS)
+
+
+def _answer_unlock(turn: Turn, evse: Evse) -> Evse:
+    command = evse.unlock_command
+    if command is None or evse.phase in {Phase.TRANSACTION, Phase.STOPPING}:
+        return evse
+    if not evse.is_locked:
+        outcome = StatusOutcome(status=CommandStatus.UNLOCKED)
+    elif evse.unlock_deadline is not None and turn.at.ms_since(evse.unlock_deadline) >= 0:
+        outcome = StatusOutcome(status=CommandStatus.UNLOCK_FAILED, reason="the lock did not report open in time")
+    else:
+        return evse
+    turn.emit(Answer(command, outcome))
+    return turn.put(replace(evse, unlock_command=None, unlock_deadline=None))

@@ -1,0 +1,515 @@
+"""The composition root: builds every part from the configuration, runs them together, and takes them down in order."""
+
+import asyncio
+import logging
+import socket
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, cast
+
+import agent
+from agent.config.model import Cable, Config, DisplayConfig
+from agent.core import variables as var
+from agent.core.state import EvseConfig, MeterLossPolicy, Station, StationConfig
+from agent.core.station import new_station
+from agent.core.variables import Variables
+from agent.core.view import station_view
+from agent.domain.authorization import IdToken
+from agent.domain.commands import ResetKind
+from agent.domain.connector import FaultKind
+from agent.domain.errors import HalError
+from agent.domain.events import (
+    ContactorRefused,
+    ContactorReported,
+    Event,
+    FaultCleared,
+    FaultRaised,
+    IdTokenPresented,
+    LockReported,
+    MeterDiscontinuity,
+    MeterLost,
+    MeterRead,
+    PilotMeasured,
+    Started,
+    StopRequested,
+    StoreFailed,
+)
+from agent.domain.ids import EvseId, RequestId, TransactionId
+from agent.domain.interlock import Interlock
+from agent.domain.metering import Discontinuity, Reading
+from agent.domain.pilot import PilotState
+from agent.domain.records import Recovered
+from agent.domain.screen import StationView
+from agent.fieldbus.bus import BusPool
+from agent.hal.api import EvseSetup, HalDriver, HalSetup, NetworkLink
+from agent.hal.guard import Guard
+from agent.hal.registry import open_driver
+from agent.metering.api import Meter, MeterSpec, open_meter
+from agent.ocpp_client.adapter import BootInfo
+from agent.ocpp_client.backoff import BackOff
+from agent.ocpp_client.client import ClientTuning, OcppClient
+from agent.ocpp_client.transport import ClientSettings
+from agent.ocpp_client.versions import load_adapter
+from agent.qr_display.content import Code, CodeSources, expand_template
+from agent.runtime import systemd
+from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
+from agent.runtime.engine import Engine, Hooks
+from agent.runtime.variables import initial_variables
+from agent.store.store import Store
+
+if TYPE_CHECKING:
+    from agent.qr_display.api import Output
+    from agent.qr_display.display import DisplaySettings
+
+_log = logging.getLogger("agent.app")
+
+LEAVE_S: Final = 4.5
+"""SIGTERM: the process is gone within 5 s, whatever hangs."""
+DRAIN_S: Final = 8.0
+"""A commanded soft reset waits this long for the outbox to be delivered."""
+STORE_STUCK_S: Final = 15.0
+VOLTAGE: Final = 230
+
+
+class Ending(StrEnum):
+    """Why the application came to its end."""
+
+    EXIT = "exit"
+    RESTART = "restart"
+
+
+def station_config(config: Config) -> StationConfig:
+    """What the core needs of the configuration."""
+    return StationConfig(
+        evses=tuple(
+            EvseConfig(
+                evse_id=EvseId(evse.id),
+                max_current_a=Decimal(evse.max_current_a),
+                phases=evse.phases,
+                has_lock=evse.connector[0].has_lock,
+                is_tethered=evse.connector[0].cable is Cable.TETHERED,
+            )
+            for evse in config.evse
+        ),
+        station_id=config.station.id,
+        language="en" if config.display is None else config.display.language.value,
+        on_meter_loss=MeterLossPolicy(config.session.on_meter_loss.value),
+        meter_loss_timeout_s=config.session.meter_loss_timeout_s,
+    )
+
+
+def client_tuning(variables: Variables) -> ClientTuning:
+    """The OCPP variables that the connection obeys."""
+    return ClientTuning(
+        heartbeat_s=variables.integer(var.HEARTBEAT_INTERVAL),
+        ping_s=variables.integer(var.WEBSOCKET_PING_INTERVAL),
+        message_timeout_s=variables.integer(var.MESSAGE_TIMEOUT),
+        attempts=variables.integer(var.MESSAGE_ATTEMPTS),
+        attempt_interval_s=variables.integer(var.MESSAGE_ATTEMPT_INTERVAL),
+        back_off=BackOff(
+            wait_minimum_s=variables.integer(var.BACK_OFF_WAIT_MINIMUM),
+            random_range_s=variables.integer(var.BACK_OFF_RANDOM_RANGE),
+            repeat_times=variables.integer(var.BACK_OFF_REPEAT_TIMES),
+        ),
+        offline_threshold_s=variables.integer(var.OFFLINE_THRESHOLD),
+    )
+
+
+class DirectLink:
+    """The way to the CSMS through the operating system's routes."""
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A connected TCP socket. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            sock.setblocking(False)
+            try:
+                await loop.sock_connect(sock, address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise failure or OSError(f"no address for {host}")
+
+
+class _Reports:
+    """Turns what hardware, meters and the connection report into events for the engine."""
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+
+    def pilot_measured(self, evse_id: EvseId, state: PilotState) -> None:
+        self._post(PilotMeasured(evse_id, state))
+
+    def contactor_reported(self, evse_id: EvseId, *, is_closed: bool) -> None:
+        self._post(ContactorReported(evse_id, is_closed))
+
+    def lock_reported(self, evse_id: EvseId, *, is_locked: bool) -> None:
+        self._post(LockReported(evse_id, is_locked))
+
+    def fault_changed(self, evse_id: EvseId | None, fault: FaultKind, *, is_present: bool, detail: str = "") -> None:
+        self._post(FaultRaised(evse_id, fault, detail) if is_present else FaultCleared(evse_id, fault))
+
+    def id_token_presented(self, evse_id: EvseId | None, id_token: IdToken) -> None:
+        self._post(IdTokenPresented(evse_id, id_token, RequestId(new_id()), TransactionId(new_id())))
+
+    def contactor_refused(self, evse_id: EvseId, interlock: Interlock) -> None:
+        self._post(ContactorRefused(evse_id, interlock))
+
+    def on_reading(self, reading: Reading) -> None:
+        self._post(MeterRead(reading))
+
+    def on_lost(self, evse_id: EvseId, reason: str) -> None:
+        self._post(MeterLost(evse_id, reason))
+
+    def on_recovered(self, evse_id: EvseId) -> None:
+        _log.info("meter answers again evse_id=%d", evse_id)
+
+    def on_discontinuity(self, evse_id: EvseId, kind: Discontinuity, last_good: Reading | None, first_new: Reading) -> None:
+        self._post(MeterDiscontinuity(evse_id, kind, last_good, first_new))
+
+    def clock_reported(self, utc: datetime) -> None:
+        self._app.csms_time(utc)
+
+    def post(self, event: Event) -> None:
+        self._post(event)
+
+    def _post(self, event: Event) -> None:
+        self._app.post(event)
+
+
+def new_id() -> str:
+    """A fresh UUID, 36 characters."""
+    return str(uuid.uuid4())
+
+
+class App:
+    """One charger. `run` builds it, runs it and takes it down; the parts are reachable while it runs, for diagnostics and tests."""
+
+    engine: Engine
+    store: Store
+    client: OcppClient
+    clock: Clock
+    guard: Guard
+    driver: HalDriver
+    buses: BusPool
+
+    def __init__(self, config: Config, *, boot_id: str | None = None) -> None:
+        self.config = config
+        self.meters: dict[EvseId, Meter] = {}
+        self.boot_id = boot_id or kernel_boot_id()
+        self.is_running = asyncio.Event()
+        self._ending: asyncio.Future[Ending] | None = None
+        self._early: list[Event] = []
+        self._is_engine_ready = False
+        self._showers: list[Callable[[StationView], None]] = []
+        self._view_timer: asyncio.TimerHandle | None = None
+        self._view_wanted = False
+        self._last_view: StationView | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    # --- life
+
+    async def run(self) -> Ending:
+        """Run until an orderly end. Raises HalError, MeterConfigError, StoreError or VariableError where it cannot begin."""
+        loop = asyncio.get_running_loop()
+        self._ending = loop.create_future()
+        async with AsyncExitStack() as stack:
+            await self._build(stack)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.engine.run(), name="engine"), group.create_task(self.client.run(), name="ocpp")]
+                tasks += [group.create_task(meter.run(), name=f"meter {evse_id}") for evse_id, meter in self.meters.items()]
+                tasks.append(group.create_task(self._watchdog(), name="watchdog"))
+                self.is_running.set()
+                systemd.notify("READY=1")
+                try:
+                    ending = await asyncio.shield(self._ending)
+                finally:
+                    systemd.notify("STOPPING=1")
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(1.0):
+                            await self.engine.flushed()
+                    for task in tasks:
+                        task.cancel()
+        return ending
+
+    def leave(self) -> None:
+        """SIGTERM, SIGINT: bring everything to rest and end."""
+        systemd.notify("STOPPING=1")
+        asyncio.get_running_loop().call_later(LEAVE_S, self._end, Ending.EXIT)
+        self.engine.post(StopRequested())
+
+    def post(self, event: Event) -> None:
+        """Give an event to the engine; kept until it is there."""
+        if self._is_engine_ready:
+            self.engine.post(event)
+        else:
+            self._early.append(event)
+
+    async def _build(self, stack: AsyncExitStack) -> None:
+        config = self.config
+        self.driver = open_driver(config.hal.driver, self._hal_setup())
+        board = cast("BoardClock", getattr(self.driver, "clock", None) or SystemClock())
+        self.clock = Clock(board, self.boot_id)
+        self.store = await Store.open(config.store.directory, boot_id=self.boot_id, now=self.clock.now)
+        stack.push_async_callback(self.store.aclose)
+        self.clock.set_floor(self.store.time_floor)
+        recovered = await self.store.recover()
+        for remark in self.store.remarks:
+            _log.warning("storage: %s", remark)
+
+        reports = _Reports(self)
+        self.guard = Guard(reports, on_refused=reports.contactor_refused)
+        stack.push_async_callback(self.driver.aclose)
+        await self.guard.start(self.driver)
+        stack.callback(self.guard.close_down)
+
+        sells = self.driver.permission_expires or config.station.lab
+        station = new_station(station_config(config), initial_variables(config, sells=sells), self.clock.now())
+        self._build_engine(station)
+        self._build_client(recovered)
+        await self._build_meters(stack)
+        self._build_display(stack)
+        await self._build_diagnostics(stack)
+        self._begin(recovered)
+
+    def _build_engine(self, station: Station) -> None:
+        self.engine = Engine(
+            station,
+            now=self.clock.now,
+            new_id=new_id,
+            actuators=self.guard,
+            journal=self.store,
+            hooks=Hooks(
+                read_meter=self._read_meter,
+                restart=self._restart,
+                exit=lambda: self._end(Ending.EXIT),
+                changed=self._want_view,
+                variables_changed=lambda variables: self.client.tune(client_tuning(variables)),
+            ),
+        )
+
+    def _build_client(self, recovered: Recovered) -> None:
+        config = self.config
+        numbers = {EvseId(evse.id): evse.id for evse in config.evse}
+        table = self.engine.station.variables.definitions()
+        adapters = [load_adapter(version, definitions=table, clock=self.store, connectors=numbers) for version in config.ocpp.versions]
+        self.client = OcppClient(
+            settings=ClientSettings(
+                station_id=config.station.id,
+                url=config.ocpp.url,
+                security_profile=config.ocpp.security_profile,
+                password_file=config.ocpp.password_file,
+                ca_file=config.ocpp.ca_file,
+            ),
+            adapters={adapter.subprotocol: adapter for adapter in adapters},
+            outbox=self.store,
+            refs=self.store,
+            sink=_Reports(self),
+            network=cast("NetworkLink", getattr(self.driver, "network", None) or DirectLink()),
+            boot_info=BootInfo(
+                vendor=config.station.vendor,
+                model=config.station.model,
+                serial_number=config.station.serial_number,
+                firmware_version=config.station.firmware_version or agent.__version__,
+                reason=boot_reason(recovered, self.boot_id),
+            ),
+            new_id=new_id,
+        )
+        self.engine.peer = self.client
+
+    async def _build_meters(self, stack: AsyncExitStack) -> None:
+        self.buses = await stack.enter_async_context(BusPool())
+        reports = _Reports(self)
+        for evse in self.config.evse:
+            evse_id = EvseId(evse.id)
+            built_in = self.driver.meter(evse_id)
+            if evse.meter is not None:
+                driver, template, url = evse.meter.driver, evse.meter.template, evse.meter.url
+            elif built_in is not None:
+                driver, template, url = "modbus", built_in.template, built_in.url
+            else:
+                self._early.append(MeterLost(evse_id, "no meter is configured: add [evse.meter]"))
+                continue
+            power_w = Decimal(VOLTAGE * evse.max_current_a * evse.phases)
+            spec = MeterSpec(evse_id=evse_id, driver=driver, template=template, url=url, max_power_w=power_w)
+            self.meters[evse_id] = open_meter(spec, buses=self.buses, sink=reports, now=self.clock.now)
+
+    def _begin(self, recovered: Recovered) -> None:
+        self._is_engine_ready = True
+        self.engine.post(Started(recovered))
+        self.client.tune(client_tuning(self.engine.station.variables))
+        early, self._early = self._early, []
+        for event in early:
+            self.engine.post(event)
+        if not self.store.is_durable:
+            self.engine.post(StoreFailed(self.store.trouble))
+
+    def _hal_setup(self) -> HalSetup:
+        evses = tuple(
+            EvseSetup(evse_id=EvseId(evse.id), max_current_a=evse.max_current_a, phases=evse.phases, has_lock=evse.connector[0].has_lock)
+            for evse in self.config.evse
+        )
+        return HalSetup(evses=evses, options=self.config.hal.options)
+
+    # --- what the engine and the connection call
+
+    def csms_time(self, utc: datetime) -> None:
+        """The CSMS told its time."""
+        self.clock.csms_time(utc)
+        now = self.clock.now()
+        if now.utc is not None:
+            self.store.set_anchor(now.boot_id, now.mono_ms, now.utc)
+
+    def _read_meter(self, evse_id: EvseId) -> None:
+        meter = self.meters.get(evse_id)
+        if meter is not None:
+            meter.read_now()
+
+    def _restart(self, kind: ResetKind, drains: bool) -> None:
+        _log.info("restarting kind=%s", kind)
+        self._spawn(self._drain_then_restart(DRAIN_S if drains else 0.0))
+
+    async def _drain_then_restart(self, wait_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not self.client.drained():  # noqa: ASYNC110 - a reset is rare, and waits for a few answers of the CSMS
+                    await asyncio.sleep(0.1)
+        await self.client.aclose()
+        self._end(Ending.RESTART)
+
+    def _end(self, ending: Ending) -> None:
+        if self._ending is not None and not self._ending.done():
+            self._ending.set_result(ending)
+
+    def _spawn(self, work: Coroutine[object, object, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watchdog(self) -> None:
+        """Feed systemd's watchdog while loop, store and guard make progress; without one, only keep the task alive."""
+        interval = systemd.watchdog_interval()
+        if interval is None:
+            await asyncio.get_running_loop().create_future()
+            return
+        while True:
+            if self.store.busy_s < STORE_STUCK_S:
+                systemd.notify("WATCHDOG=1")
+            else:
+                _log.error("the store has been busy for %.0f s; the watchdog is not fed", self.store.busy_s)
+            await asyncio.sleep(interval)
+
+    # --- the display
+
+    def payload(self, evse_id: EvseId) -> str | None:
+        """The text of an EVSE's payment code, None where no template gives one."""
+        template = self.engine.station.variables.text(var.WEB_PAYMENTS_TEMPLATE) or self.config.qr.template
+        if not template:
+            return None
+        roaming = next((evse.roaming_evse_id for evse in self.config.evse if evse.id == evse_id), "")
+        code = expand_template(
+            template,
+            CodeSources(
+                charging_station_id=self.config.station.id,
+                evse=evse_id,
+                serial_number=self.config.station.serial_number,
+                roaming_evse_id=roaming or None,
+            ),
+        )
+        return code.payload if isinstance(code, Code) else None
+
+    def view(self) -> StationView:
+        """What the display shall show now."""
+        return station_view(self.engine.station, self.clock.now(), self.payload)
+
+    def _build_display(self, stack: AsyncExitStack) -> None:
+        showers: list[Callable[[StationView], None]] = []
+        port = getattr(self.driver, "display", None)
+        if port is not None:
+            showers.append(lambda view: port.show_png(view, lambda: self.draw(view)))
+        if self.config.display is not None:
+            showers.append(self._configured_display(stack))
+        if showers:
+            self._showers = showers
+            self._view_wanted = True
+
+    def draw(self, view: StationView) -> bytes:
+        """A view as PNG in the configured size. Blocks for some milliseconds: call it in a thread."""
+        from agent.qr_display.screens import ScreenOptions, draw
+
+        settings = self._display_settings()
+        options = ScreenOptions(serial_number=settings.serial_number, default_language=settings.default_language)
+        return draw(view, settings.layout(), options=options).png()
+
+    def _display_settings(self) -> "DisplaySettings":
+        from agent.qr_display.display import DisplaySettings
+
+        display = self.config.display
+        size = "800x480" if display is None else f"{display.width}x{display.height}"
+        return DisplaySettings(size=size, serial_number=self.config.station.serial_number)
+
+    def _configured_display(self, stack: AsyncExitStack) -> Callable[[StationView], None]:
+        from agent.qr_display.display import Display
+
+        if self.config.display is None:
+            raise LookupError("[display] is not configured")
+        display = Display(open_output(self.config.display), self._display_settings())
+        stack.callback(display.close)
+        self._spawn(display.turn_pages())
+        return lambda view: self._spawn(display.show(view))
+
+    def _want_view(self) -> None:
+        if self._view_wanted and self._view_timer is None and self._is_engine_ready:
+            self._view_timer = asyncio.get_running_loop().call_later(0.05, self._show_view)
+
+    def _show_view(self) -> None:
+        self._view_timer = None
+        view = self.view()
+        if view != self._last_view:
+            self._last_view = view
+            for show in self._showers:
+                show(view)
+        if any((evse.seconds is not None and evse.kind.value != "finished") or evse.deadline_s is not None for evse in view.evses):
+            self._view_timer = asyncio.get_running_loop().call_later(1.0, self._show_view)
+
+    # --- diagnostics
+
+    async def _build_diagnostics(self, stack: AsyncExitStack) -> None:
+        from agent.runtime.diagnosis import serve_diagnostics
+
+        await serve_diagnostics(self, stack)
+
+
+def open_output(config: DisplayConfig) -> "Output":
+    """The output that `[display] output` names. Raises HalError naming what there is."""
+    if config.output == "png":
+        from agent.qr_display.outputs.png import PngOutput
+
+        if config.path is None:
+            raise HalError('[display] output "png" needs `path`: the file that the picture is written to')
+        return PngOutput(config.path)
+    from importlib.metadata import entry_points
+
+    found = entry_points(group="charger_agent.displays")
+    if config.output not in found.names:
+        raise HalError(f"[display] output {config.output!r} is not installed; installed are: {', '.join(sorted(found.names))}")
+    return cast("Output", found[config.output].load()(config.path))
+
+
+def boot_reason(recovered: Recovered, boot_id: str) -> str:
+    """OCPP 2.0.1 BootReasonEnumType of this start."""
+    if recovered.station.reset_kind is not None:
+        return "RemoteReset"
+    return "ApplicationReset" if recovered.last_boot_id == boot_id else "PowerUp"

@@ -1,0 +1,61 @@
+"""What only the parts know of the configuration: variables, drivers, templates, bus addresses. The loader reports it with the rest."""
+
+from collections.abc import Mapping
+
+from agent.config.loader import Validator
+from agent.core.variables import Variables, definitions
+from agent.hal.registry import installed
+from agent.metering.api import MeterConfigError, find_driver
+from agent.runtime.variables import assign_configured
+
+
+def _variables(value: object) -> str | None:
+    if not isinstance(value, Mapping):
+        return None
+    given = {str(name): str(text) for name, text in value.items()}
+    _, problems = assign_configured(Variables.of(definitions()), given)
+    return "; ".join(problems) or None
+
+
+def _hal_driver(value: object) -> str | None:
+    drivers = installed()
+    return None if value in drivers else f"is not installed; installed: {', '.join(sorted(drivers)) or 'none'}"
+
+
+def _meter_driver(value: object) -> str | None:
+    try:
+        find_driver(str(value))
+    except MeterConfigError as error:
+        return str(error)
+    return None
+
+
+def _meter_template(value: object) -> str | None:
+    from agent.metering.template import TemplateError, load_template
+
+    try:
+        load_template(str(value))
+    except TemplateError as error:
+        return str(error)
+    return None
+
+
+def _meter_url(value: object) -> str | None:
+    from agent.fieldbus.errors import BusUrlError
+    from agent.fieldbus.url import parse_bus_url
+
+    try:
+        parse_bus_url(str(value))
+    except BusUrlError as error:
+        return str(error)
+    return None
+
+
+VALIDATORS: Mapping[str, Validator] = {
+    "variables": _variables,
+    "hal.driver": _hal_driver,
+    "evse.meter.driver": _meter_driver,
+    "evse.meter.template": _meter_template,
+    "evse.meter.url": _meter_url,
+}
+"""By the key that each judges."""

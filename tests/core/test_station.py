@@ -1,0 +1,698 @@
+"""The station's sessions, told event by event."""
+
+from dataclasses import replace
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+
+from agent.core import variables as var
+from agent.core.state import EvseConfig, MeterLossPolicy, Phase
+from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
+from agent.domain.commands import (
+    ChangeAvailability,
+    ClearCache,
+    CommandStatus,
+    RequestStart,
+    RequestStop,
+    Reset,
+    ResetKind,
+    SetVariables,
+    StatusOutcome,
+    UnlockConnector,
+    VariableAssignment,
+)
+from agent.domain.connector import ConnectorStatus, FaultKind, OperationalStatus, SessionStage
+from agent.domain.effects import Exit, OpenContactor, Restart, SetPilot
+from agent.domain.events import (
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    MeterDiscontinuity,
+    MeterLost,
+    StopRequested,
+    StoreFailed,
+    StoreRecovered,
+    TransactionAnswered,
+)
+from agent.domain.ids import ConnectorId, EvseId
+from agent.domain.metering import Discontinuity, Measurand, ReadingContext
+from agent.domain.notices import AuthorizeNotice, MeterValuesNotice
+from agent.domain.pilot import X1, PilotSignal, PilotState
+from agent.domain.records import Recovered, StationRecord
+from agent.domain.transaction import ChargingState, StoppedReason, TransactionEventType, TriggerReason
+from tests.core.rig import EVSE1, PRICED, TAG, Rig
+
+OTHER = IdToken("BEEF0002")
+
+
+def online(**kwargs: object) -> Rig:
+    rig = Rig(**kwargs)
+    rig.online()
+    rig.pass_ms(1_000)
+    return rig
+
+
+def stages(rig: Rig) -> list[tuple[ConnectorStatus, SessionStage, ChargingState | None]]:
+    return [(s.status, s.stage, s.charging_state) for s in rig.statuses()]
+
+
+class TestPlugInFirst:
+    def test_runs_from_plug_to_unplug(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pass_ms(60_000)
+        rig.swipe()
+        rig.pass_ms(10_000)
+        assert rig.evse.phase is Phase.FINISHED
+        rig.unplug()
+        started, *updates, ended = rig.notices()
+        assert [n.event_type for n in (started, ended)] == [TransactionEventType.STARTED, TransactionEventType.ENDED]
+        assert {n.event_type for n in updates} == {TransactionEventType.UPDATED}
+        assert [n.seq_no for n in rig.notices()] == list(range(len(rig.notices())))
+        assert started.register_wh == 1_000_000
+        assert ended.register_wh == int(rig.energy[EVSE1])
+        assert ended.stopped_reason is StoppedReason.LOCAL
+        assert ended.trigger is TriggerReason.STOP_AUTHORIZED
+        assert ended.id_token == TAG
+        kinds = [s for s, _, _ in stages(rig)]
+        assert kinds[0] is ConnectorStatus.AVAILABLE
+        assert kinds[-1] is ConnectorStatus.AVAILABLE
+        assert (ConnectorStatus.OCCUPIED, SessionStage.PREPARING, None) in stages(rig)
+        assert (ConnectorStatus.OCCUPIED, SessionStage.TRANSACTION, ChargingState.CHARGING) in stages(rig)
+        assert (ConnectorStatus.OCCUPIED, SessionStage.FINISHING, None) in stages(rig)
+
+    def test_offers_nothing_before_the_transaction(self) -> None:
+        rig = online()
+        rig.pass_ms(1_000)
+        rig.plug()
+        rig.ready()
+        rig.swipe()
+        assert rig.boards[EVSE1].output == X1
+        assert not rig.boards[EVSE1].is_closed
+
+    def test_wrong_token_starts_nothing(self) -> None:
+        rig = online()
+        rig.plug()
+        rig.swipe()
+        rig.answer_authorize(AuthorizationStatus.INVALID)
+        rig.ready()
+        assert rig.notices() == []
+        assert not rig.boards[EVSE1].is_closed
+        assert rig.evse.authorization is None
+
+    def test_stranger_cannot_stop_it(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.swipe(OTHER)
+        rig.answer_authorize()
+        rig.pass_ms(5_000)
+        assert rig.evse.phase is Phase.TRANSACTION
+
+    def test_same_group_can_stop_it(self) -> None:
+        rig = online()
+        group = IdToken("FAMILY")
+        rig.pass_ms(1_000)
+        rig.plug()
+        rig.swipe()
+        rig.answer_authorize(group=group)
+        rig.ready()
+        rig.swipe(OTHER)
+        rig.answer_authorize(group=group)
+        rig.pass_ms(10_000)
+        assert rig.notices()[-1].event_type is TransactionEventType.ENDED
+        assert rig.notices()[-1].id_token == OTHER
+
+
+class TestIdentificationFirst:
+    def test_starts_on_plug_in(self) -> None:
+        rig = online()
+        rig.swipe()
+        rig.answer_authorize()
+        assert rig.notices() == []
+        rig.plug()
+        assert rig.notices()[0].trigger is TriggerReason.CABLE_PLUGGED_IN
+        rig.ready()
+        assert rig.boards[EVSE1].is_closed
+
+    def test_gives_up_after_the_connection_timeout(self) -> None:
+        rig = online(values={var.EV_CONNECTION_TIME_OUT: "30"})
+        rig.swipe()
+        rig.answer_authorize()
+        rig.pass_ms(29_000)
+        assert rig.evse.authorization is not None
+        rig.pass_ms(2_000)
+        assert rig.evse.authorization is None
+        assert rig.statuses()[-1].status is ConnectorStatus.AVAILABLE
+        assert rig.statuses()[-1].stage is SessionStage.NONE
+
+    def test_the_same_card_again_gives_the_place_back(self) -> None:
+        rig = online()
+        rig.swipe()
+        rig.answer_authorize()
+        rig.swipe()
+        assert rig.evse.authorization is None
+
+
+class TestRemote:
+    def test_start_then_plug(self) -> None:
+        rig = online()
+        assert rig.command(RequestStart(id_token=TAG, evse_id=EVSE1, remote_start_id=7)) == StatusOutcome(status=CommandStatus.ACCEPTED)
+        rig.plug()
+        started = rig.notices()[0]
+        assert (started.trigger, started.remote_start_id, started.id_token) == (TriggerReason.REMOTE_START, 7, TAG)
+
+    def test_start_with_authorization_asks_first(self) -> None:
+        rig = online(values={var.AUTHORIZE_REMOTE_START: "true"})
+        rig.plug()
+        rig.command(RequestStart(id_token=TAG))
+        assert rig.notices() == []
+        rig.answer_authorize()
+        rig.pass_ms(100)
+        assert len(rig.notices()) == 1
+
+    def test_start_is_rejected_while_a_transaction_runs(self) -> None:
+        rig = online()
+        rig.charge()
+        outcome = rig.command(RequestStart(id_token=OTHER, evse_id=EVSE1))
+        assert isinstance(outcome, StatusOutcome)
+        assert outcome.status is CommandStatus.REJECTED
+        assert outcome.transaction_id == rig.notices()[0].transaction_id
+
+    def test_stop_ends_it_in_order(self) -> None:
+        rig = online()
+        rig.charge()
+        mark = len(rig.effects)
+        rig.command(RequestStop(transaction_id=rig.notices()[0].transaction_id))
+        assert rig.boards[EVSE1].is_closed, "X1 first: the vehicle stops drawing before the contactor opens"
+        rig.pilot(PilotState.B)
+        rig.pass_ms(5_000)
+        ordered = [e for e in rig.effects[mark:] if isinstance(e, SetPilot | OpenContactor)]
+        assert ordered[0] == SetPilot(EVSE1, X1)
+        assert isinstance(ordered[1], OpenContactor)
+        assert rig.notices()[-1].stopped_reason is StoppedReason.REMOTE
+
+    def test_a_vehicle_that_keeps_drawing_is_cut_off_after_six_seconds(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.command(RequestStop(transaction_id=rig.notices()[0].transaction_id))
+        rig.pass_ms(5_500)
+        assert rig.boards[EVSE1].is_closed
+        rig.pass_ms(600)
+        assert not rig.boards[EVSE1].is_closed
+        assert "opened_under_load" in rig.remarks()
+
+    def test_stop_of_an_unknown_transaction_is_rejected(self) -> None:
+        rig = online()
+        rig.charge()
+        outcome = rig.command(RequestStop(transaction_id=None))
+        assert isinstance(outcome, StatusOutcome)
+        assert outcome.status is CommandStatus.REJECTED
+
+
+class TestEnergyOff:
+    def test_leaving_c_opens_in_the_same_step(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pilot(PilotState.B)
+        assert not rig.boards[EVSE1].is_closed
+
+    def test_it_closes_again_when_the_vehicle_is_ready_again(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pilot(PilotState.B)
+        rig.pass_ms(2_000)
+        assert rig.statuses()[-1].charging_state is ChargingState.SUSPENDED_EV
+        rig.ready()
+        assert rig.boards[EVSE1].is_closed
+        assert len([n for n in rig.notices() if n.event_type is TransactionEventType.STARTED]) == 1
+
+    def test_unplug_opens_and_ends(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.unplug()
+        assert not rig.boards[EVSE1].is_closed
+        rig.pass_ms(3_000)
+        assert rig.notices()[-1].stopped_reason is StoppedReason.EV_DISCONNECTED
+        assert rig.evse.phase is Phase.FREE
+
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (FaultKind.EMERGENCY_STOP, StoppedReason.EMERGENCY_STOP),
+            (FaultKind.RCD_TRIPPED, StoppedReason.GROUND_FAULT),
+            (FaultKind.OVER_CURRENT, StoppedReason.OVERCURRENT_FAULT),
+            (FaultKind.OVER_TEMPERATURE, StoppedReason.OTHER),
+        ],
+    )
+    def test_a_fault_opens_before_anything_else(self, fault: FaultKind, reason: StoppedReason) -> None:
+        rig = online()
+        rig.charge()
+        effects = rig.apply(FaultRaised(EVSE1, fault, "board"))
+        ordered = [e for e in effects if isinstance(e, OpenContactor | SetPilot)]
+        assert isinstance(ordered[0], OpenContactor)
+        rig.pass_ms(3_000)
+        assert rig.notices()[-1].stopped_reason is reason
+        assert rig.statuses()[-1].status is ConnectorStatus.FAULTED
+        rig.apply(FaultCleared(EVSE1, fault))
+        assert rig.statuses()[-1].status is ConnectorStatus.OCCUPIED
+
+    def test_state_e_is_a_pilot_fault(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pilot(PilotState.E)
+        assert not rig.boards[EVSE1].is_closed
+        rig.pass_ms(300)
+        assert rig.statuses()[-1].fault is FaultKind.PILOT_FAULT
+
+    def test_ventilation_that_is_not_there_is_a_fault(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pilot(PilotState.D)
+        assert not rig.boards[EVSE1].is_closed
+
+    def test_a_station_fault_reaches_every_evse(self) -> None:
+        rig = online(evses=(EvseConfig(evse_id=EVSE1), EvseConfig(evse_id=EvseId(2))))
+        rig.charge()
+        rig.apply(FaultRaised(None, FaultKind.HAL_LOST))
+        assert not rig.boards[EVSE1].is_closed
+        assert {s.evse_id for s in rig.statuses() if s.status is ConnectorStatus.FAULTED} >= {EvseId(2)}
+
+
+class TestOffline:
+    def test_a_cached_token_charges(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.swipe()
+        rig.pass_ms(10_000)
+        rig.unplug()
+        rig.offline()
+        rig.plug()
+        rig.swipe()
+        rig.ready()
+        assert rig.boards[EVSE1].is_closed
+        assert rig.notices()[-1].is_offline
+
+    def test_an_unknown_token_does_not(self) -> None:
+        rig = Rig()
+        rig.pass_ms(1_000)
+        rig.plug()
+        rig.swipe(OTHER)
+        rig.ready()
+        assert rig.notices() == []
+
+    def test_unless_the_operator_allows_it(self) -> None:
+        rig = Rig(values={var.OFFLINE_UNKNOWN_ID: "true"})
+        rig.pass_ms(1_000)
+        rig.plug()
+        rig.swipe(OTHER)
+        assert rig.notices()[0].is_offline
+
+    def test_the_link_going_down_does_not_touch_the_session(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.offline()
+        rig.pass_ms(120_000)
+        assert rig.boards[EVSE1].is_closed
+        rig.swipe()
+        rig.pass_ms(10_000)
+        assert rig.notices()[-1].event_type is TransactionEventType.ENDED
+        assert rig.notices()[-1].is_offline
+
+    def test_local_pre_authorize_does_not_wait(self) -> None:
+        rig = online(values={var.LOCAL_PRE_AUTHORIZE: "true"})
+        rig.charge()
+        rig.swipe()
+        rig.pass_ms(10_000)
+        rig.unplug()
+        asked = len([n for n in rig.sent() if isinstance(n, AuthorizeNotice)])
+        rig.plug()
+        rig.swipe()
+        assert len([n for n in rig.notices() if n.event_type is TransactionEventType.STARTED]) == 2
+        assert len([n for n in rig.sent() if isinstance(n, AuthorizeNotice)]) == asked
+
+    def test_clear_cache_forgets(self) -> None:
+        rig = online()
+        rig.charge()
+        assert rig.command(ClearCache()) == StatusOutcome(status=CommandStatus.ACCEPTED)
+        assert rig.station.cache == {}
+
+
+class TestDeauthorized:
+    def test_a_token_refused_afterwards_ends_the_transaction(self) -> None:
+        rig = online()
+        rig.charge()
+        info = IdTokenInfo(AuthorizationStatus.BLOCKED)
+        rig.apply(TransactionAnswered(rig.notices()[0].transaction_id, info))
+        rig.pass_ms(12_000)
+        assert rig.notices()[-1].stopped_reason is StoppedReason.DE_AUTHORIZED
+
+    def test_or_suspends_it(self) -> None:
+        rig = online(values={var.STOP_TX_ON_INVALID_ID: "false"})
+        rig.charge()
+        rig.apply(TransactionAnswered(rig.notices()[0].transaction_id, IdTokenInfo(AuthorizationStatus.BLOCKED)))
+        assert rig.boards[EVSE1].output == X1
+        assert not rig.boards[EVSE1].is_closed
+        assert rig.evse.phase is Phase.TRANSACTION
+        rig.pass_ms(5_000)
+        assert rig.statuses()[-1].charging_state is ChargingState.SUSPENDED_EVSE
+
+
+class TestMeter:
+    def test_no_register_no_start(self) -> None:
+        rig = Rig()
+        rig.online()
+        rig.pilot(PilotState.B)
+        rig.pass_ms(200, reads=False)
+        rig.swipe()
+        rig.answer_authorize()
+        rig.pass_ms(6_000, reads=False)
+        assert rig.notices() == []
+        assert rig.evse.authorization is None
+
+    def test_silence_is_reported_and_ends_the_session_by_policy(self) -> None:
+        rig = online()
+        rig.charge()
+        last = rig.energy[EVSE1]
+        rig.apply(MeterLost(EVSE1, "no answer from device 1"))
+        rig.pass_ms(12_000, reads=False)
+        ended = rig.notices()[-1]
+        assert ended.event_type is TransactionEventType.ENDED
+        assert ended.register_wh == int(last)
+        assert rig.statuses()[-1].fault is FaultKind.METER_FAILURE
+
+    @pytest.mark.parametrize(("policy", "runs"), [(MeterLossPolicy.CONTINUE, True), (MeterLossPolicy.STOP_AFTER, False)])
+    def test_other_policies(self, policy: MeterLossPolicy, *, runs: bool) -> None:
+        rig = online(config={"on_meter_loss": policy, "meter_loss_timeout_s": 30})
+        rig.charge()
+        rig.apply(MeterLost(EVSE1, "silent"))
+        rig.pass_ms(29_000, reads=False)
+        assert rig.evse.phase is Phase.TRANSACTION
+        rig.pass_ms(20_000, reads=False)
+        assert rig.evse.has_transaction is runs
+
+    def test_no_value_is_sent_that_was_not_read(self) -> None:
+        rig = online(values={var.TX_UPDATED_INTERVAL: "10"}, config={"on_meter_loss": MeterLossPolicy.CONTINUE})
+        rig.charge()
+        rig.apply(MeterLost(EVSE1, "silent"))
+        before = len([n for n in rig.notices() if n.meter_values])
+        rig.pass_ms(60_000, reads=False)
+        assert len([n for n in rig.notices() if n.meter_values]) == before
+
+    def test_a_swap_ends_at_the_last_good_value(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pass_ms(30_000)
+        last_good = rig.evse.reading
+        assert last_good is not None
+        first_new = replace(last_good, energy_wh=Decimal(5), serial_number="M-2")
+        rig.apply(MeterDiscontinuity(EVSE1, Discontinuity.SWAP, last_good, first_new))
+        rig.energy[EVSE1] = Decimal(5)
+        rig.serial = "M-2"
+        rig.pass_ms(12_000)
+        ended = rig.notices()[-1]
+        assert last_good.energy_wh is not None
+        assert ended.register_wh == int(last_good.energy_wh)
+        assert ended.event_type is TransactionEventType.ENDED
+
+
+class TestSampling:
+    def test_periodic_values_keep_their_rhythm(self) -> None:
+        rig = online(values={var.TX_UPDATED_INTERVAL: "10"})
+        rig.charge()
+        rig.pass_ms(60_000)
+        samples = [n for n in rig.notices() if n.trigger is TriggerReason.METER_VALUE_PERIODIC]
+        assert len(samples) == 6
+        gaps = {b.at.ms_since(a.at) for a, b in pairwise(samples)}
+        assert gaps == {10_000}
+        value = samples[0].meter_values[0]
+        assert value.context is ReadingContext.SAMPLE_PERIODIC
+        assert {q.measurand for q in value.quantities} == {Measurand.ENERGY_ACTIVE_IMPORT_REGISTER, Measurand.POWER_ACTIVE_IMPORT}
+
+    def test_zero_interval_sends_none(self) -> None:
+        rig = online(values={var.TX_UPDATED_INTERVAL: "0"})
+        rig.charge()
+        rig.pass_ms(300_000)
+        assert not [n for n in rig.notices() if n.trigger is TriggerReason.METER_VALUE_PERIODIC]
+
+    def test_clock_aligned_values_follow_the_clock(self) -> None:
+        rig = online(values={var.ALIGNED_INTERVAL: "900"})
+        rig.charge()
+        rig.pass_ms(1_900_000)
+        aligned = [n for n in rig.notices() if n.trigger is TriggerReason.METER_VALUE_CLOCK]
+        assert len(aligned) == 2
+        assert all(n.at.utc is not None and n.at.utc.minute % 15 == 0 and n.at.utc.second == 0 for n in aligned)
+
+    def test_clock_aligned_values_are_sent_when_idle(self) -> None:
+        rig = online(values={var.ALIGNED_INTERVAL: "900"})
+        rig.pass_ms(900_000)
+        assert [n for n in rig.sent() if isinstance(n, MeterValuesNotice)]
+
+    def test_a_new_interval_takes_effect_at_once(self) -> None:
+        rig = online(values={var.TX_UPDATED_INTERVAL: "3600"})
+        rig.charge()
+        rig.command(SetVariables(assignments=(VariableAssignment(key=var.TX_UPDATED_INTERVAL, value="5"),)))
+        rig.pass_ms(5_000)
+        assert [n for n in rig.notices() if n.trigger is TriggerReason.METER_VALUE_PERIODIC]
+
+    def test_the_end_carries_first_and_last(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.pass_ms(5_000)
+        rig.swipe()
+        rig.pass_ms(10_000)
+        contexts = [v.context for v in rig.notices()[-1].meter_values]
+        assert contexts == [ReadingContext.TRANSACTION_BEGIN, ReadingContext.TRANSACTION_END]
+
+
+class TestAvailability:
+    def test_inoperative_refuses_and_reports(self) -> None:
+        rig = online()
+        rig.command(ChangeAvailability(operational_status=OperationalStatus.INOPERATIVE, evse_id=EVSE1))
+        assert rig.statuses()[-1].status is ConnectorStatus.UNAVAILABLE
+        outcome = rig.command(RequestStart(id_token=TAG, evse_id=EVSE1))
+        assert isinstance(outcome, StatusOutcome)
+        assert outcome.status is CommandStatus.REJECTED
+        rig.command(ChangeAvailability(operational_status=OperationalStatus.OPERATIVE, evse_id=EVSE1))
+        assert rig.statuses()[-1].status is ConnectorStatus.AVAILABLE
+
+    def test_waits_for_a_running_transaction(self) -> None:
+        rig = online()
+        rig.charge()
+        outcome = rig.command(ChangeAvailability(operational_status=OperationalStatus.INOPERATIVE))
+        assert outcome == StatusOutcome(status=CommandStatus.SCHEDULED)
+        assert rig.boards[EVSE1].is_closed
+        rig.swipe()
+        rig.pass_ms(10_000)
+        assert rig.statuses()[-1].status is ConnectorStatus.UNAVAILABLE
+
+
+class TestReset:
+    @pytest.mark.parametrize(("kind", "reason"), [(ResetKind.HARD, StoppedReason.HARD_RESET), (ResetKind.SOFT, StoppedReason.SOFT_RESET)])
+    def test_ends_the_transaction_then_restarts(self, kind: ResetKind, reason: StoppedReason) -> None:
+        rig = online()
+        rig.charge()
+        assert rig.command(Reset(kind=kind)) == StatusOutcome(status=CommandStatus.ACCEPTED)
+        rig.pass_ms(15_000)
+        assert rig.notices()[-1].stopped_reason is reason
+        restarts = [e for e in rig.effects if isinstance(e, Restart)]
+        assert restarts == [Restart(kind, drains=kind is ResetKind.SOFT)]
+
+    def test_idle_restarts_at_once(self) -> None:
+        rig = online()
+        rig.command(Reset(kind=ResetKind.HARD))
+        assert [e for e in rig.effects if isinstance(e, Restart)]
+
+    def test_on_idle_waits_for_the_driver(self) -> None:
+        rig = online()
+        rig.charge()
+        assert rig.command(Reset(kind=ResetKind.ON_IDLE)) == StatusOutcome(status=CommandStatus.SCHEDULED)
+        rig.pass_ms(60_000)
+        assert rig.boards[EVSE1].is_closed
+        rig.swipe()
+        rig.pass_ms(10_000)
+        assert [e for e in rig.effects if isinstance(e, Restart)]
+
+
+class TestUnlock:
+    SOCKET = (EvseConfig(evse_id=EVSE1, has_lock=True, is_tethered=False),)
+    UNLOCK = UnlockConnector(evse_id=EVSE1, connector_id=ConnectorId(1), stops_transaction=True)
+
+    def test_idle_socket_is_unlocked(self) -> None:
+        rig = online(evses=self.SOCKET)
+        assert rig.command(self.UNLOCK) == StatusOutcome(status=CommandStatus.UNLOCKED)
+
+    def test_a_fixed_cable_has_nothing_to_unlock(self) -> None:
+        rig = online()
+        outcome = rig.command(self.UNLOCK)
+        assert isinstance(outcome, StatusOutcome)
+        assert outcome.status is CommandStatus.NOT_SUPPORTED
+
+    def test_1_6_ends_the_transaction_first(self) -> None:
+        rig = online(evses=self.SOCKET)
+        rig.charge()
+        assert rig.boards[EVSE1].is_locked
+        assert rig.command(self.UNLOCK) is None, "answered when the lock has moved"
+        assert rig.boards[EVSE1].is_locked, "never before the contactor is open"
+        rig.pilot(PilotState.B)
+        rig.pass_ms(5_000)
+        assert not rig.boards[EVSE1].is_locked
+        assert rig.notices()[-1].stopped_reason is StoppedReason.UNLOCK_COMMAND
+
+    def test_2_x_refuses_during_a_transaction(self) -> None:
+        rig = online(evses=self.SOCKET)
+        rig.charge()
+        outcome = rig.command(replace(self.UNLOCK, stops_transaction=False))
+        assert outcome == StatusOutcome(status=CommandStatus.ONGOING_AUTHORIZED_TRANSACTION)
+
+    def test_the_plug_stays_locked_until_the_contactor_is_open(self) -> None:
+        rig = online(evses=self.SOCKET)
+        rig.charge()
+        rig.auto_report = False
+        rig.swipe()
+        rig.pilot(PilotState.B)
+        rig.pass_ms(1_000)
+        assert rig.boards[EVSE1].is_locked
+        rig.apply(ContactorReported(EVSE1, is_closed=False))
+        rig.pass_ms(3_000)
+        assert not rig.boards[EVSE1].is_locked
+
+
+class TestPowerLoss:
+    def rebooted(self, *, boot_id: str, energy: Decimal | None = None, serial: str = "M-1", same: bool = False) -> Rig:
+        first = online(values=PRICED)
+        first.charge()
+        first.pass_ms(120_000)
+        record = first.evse.transaction
+        assert record is not None
+        recovered = Recovered(
+            station=StationRecord(was_accepted=True), transactions=(record,), last_boot_id=boot_id if same else first.boot_id
+        )
+        rig = Rig(recovered=recovered, boot_id=boot_id)
+        rig.energy[EVSE1] = first.energy[EVSE1] if energy is None else energy
+        rig.serial = serial
+        return rig
+
+    def test_ends_with_the_register_of_the_boot(self) -> None:
+        rig = self.rebooted(boot_id="boot-2")
+        rig.pass_ms(2_000)
+        ended = rig.notices()[-1]
+        assert ended.stopped_reason is StoppedReason.POWER_LOSS
+        assert ended.register_wh == int(rig.energy[EVSE1])
+        assert ended.seq_no == rig.recovered.transactions[0].next_seq_no
+        assert not rig.evse.has_transaction
+
+    def test_the_same_kernel_boot_is_a_reboot_of_the_agent(self) -> None:
+        rig = self.rebooted(boot_id="boot-1", same=True)
+        rig.pass_ms(2_000)
+        assert rig.notices()[-1].stopped_reason is StoppedReason.REBOOT
+
+    def test_a_register_that_fell_is_not_believed(self) -> None:
+        rig = self.rebooted(boot_id="boot-2", energy=Decimal(17))
+        rig.pass_ms(2_000)
+        assert rig.notices()[-1].register_wh is not None
+        assert rig.notices()[-1].register_wh > 1_000_000
+
+    def test_another_meter_is_not_believed(self) -> None:
+        rig = self.rebooted(boot_id="boot-2", energy=Decimal(9_999_999), serial="M-9")
+        rig.pass_ms(2_000)
+        assert rig.notices()[-1].register_wh is not None
+        assert rig.notices()[-1].register_wh < 1_010_000
+
+    def test_a_silent_meter_is_waited_for_and_then_the_stored_value_counts(self) -> None:
+        rig = self.rebooted(boot_id="boot-2")
+        rig.pass_ms(19_000, reads=False)
+        assert rig.notices() == []
+        rig.pass_ms(2_000, reads=False)
+        assert rig.notices()[-1].event_type is TransactionEventType.ENDED
+
+    def test_no_contactor_closes_while_it_recovers(self) -> None:
+        rig = self.rebooted(boot_id="boot-2")
+        rig.ready()
+        assert not rig.boards[EVSE1].is_closed
+
+
+class TestLeaving:
+    def test_goes_to_x1_then_opens_then_leaves_and_keeps_the_transaction(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.apply(StopRequested())
+        assert rig.boards[EVSE1].output == X1
+        rig.pass_ms(3_100)
+        assert not rig.boards[EVSE1].is_closed
+        assert [e for e in rig.effects if isinstance(e, Exit)] == [Exit()]
+        assert rig.evse.has_transaction
+        assert rig.notices()[-1].event_type is not TransactionEventType.ENDED
+
+    def test_idle_leaves_at_once(self) -> None:
+        rig = online()
+        rig.apply(StopRequested())
+        assert [e for e in rig.effects if isinstance(e, Exit)] == [Exit()]
+
+
+class TestStorage:
+    def test_no_session_begins_while_records_cannot_be_written(self) -> None:
+        rig = online()
+        rig.apply(StoreFailed("disk full"))
+        assert rig.statuses()[-1].status is ConnectorStatus.FAULTED
+        rig.plug()
+        rig.swipe()
+        assert rig.notices() == []
+        rig.apply(StoreRecovered())
+        rig.swipe()
+        rig.answer_authorize()
+        rig.ready()
+        assert rig.boards[EVSE1].is_closed
+
+    def test_a_running_session_goes_on(self) -> None:
+        rig = online()
+        rig.charge()
+        rig.apply(StoreFailed("disk full"))
+        assert rig.boards[EVSE1].is_closed
+
+
+class TestCost:
+    def test_the_price_of_the_start_is_the_price_of_the_session(self) -> None:
+        rig = online(values=PRICED)
+        rig.charge()
+        rig.command(SetVariables(assignments=(VariableAssignment(key=var.PRICE_KWH, value="99"),)))
+        rig.pass_ms(600_000)
+        rig.swipe()
+        rig.pass_ms(10_000)
+        started, ended = rig.notices()[0], rig.notices()[-1]
+        assert ended.cost is not None
+        assert started.register_wh is not None
+        assert ended.register_wh is not None
+        kwh = Decimal(ended.register_wh - started.register_wh) / 1000
+        minutes = Decimal(ended.at.ms_since(started.at)) / 60_000
+        expected = Decimal("4.50") * kwh + Decimal("0.5") * minutes + 5
+        assert ended.cost.gross == expected.quantize(Decimal("0.01"), rounding="ROUND_HALF_UP")
+        assert ended.cost.is_final
+
+    def test_a_card_session_of_a_private_charger_has_no_cost(self) -> None:
+        rig = online(values={**PRICED, var.WEB_PAYMENTS_ENABLED: "false"})
+        rig.charge()
+        rig.swipe()
+        rig.pass_ms(10_000)
+        assert rig.notices()[-1].cost is None
+
+    def test_a_jump_of_the_wall_clock_does_not_change_the_bill(self) -> None:
+        rig = online(values=PRICED)
+        rig.charge()
+        rig.at = replace(rig.at, utc=rig.at.utc.replace(year=2031) if rig.at.utc else None)
+        rig.pass_ms(60_000)
+        rig.swipe()
+        rig.pass_ms(10_000)
+        ended = rig.notices()[-1]
+        assert ended.cost is not None
+        assert ended.cost.seconds < 100
+        assert ended.at.utc is not None
+        assert ended.at.utc.year == 2026
+
+
+def test_output_is_pwm_only_in_a_transaction() -> None:
+    rig = online()
+    rig.charge()
+    assert rig.boards[EVSE1].output.signal is PilotSignal.PWM
+    rig.swipe()
+    assert rig.boards[EVSE1].output.signal is PilotSignal.X1
