@@ -309,7 +309,7 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     (
         "display_size",
         "[variables]",
-        "[display]\noutput = "x"\nwidth = 640\n[variables]",
+        '[display]\noutput = "x"\nwidth = 640\n[variables]',
         "display.width",
         "no screens are drawn for 640×480; allowed: 320×240, 800×480",
     ),
