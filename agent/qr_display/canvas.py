@@ -234,8 +234,9 @@ def line_height(size: int) -> int:
     return round(size * LINE_HEIGHT)
 
 
+@lru_cache(maxsize=1024)
 def text_width(text: str, cut: Cut, size: int) -> int:
-    """Px that a line takes."""
+    """Px that a line takes. Remembered, because fitting asks for the same words at the same sizes with every picture."""
     return -int(-font(cut, size).getlength(text) // 1)
 
 

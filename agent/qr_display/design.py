@@ -143,7 +143,7 @@ MEDIUM = Layout(
     header=76,
     columns=2,
     single=TypeScale(hero=124, number=50, title=36, headline=40, body=26, label=21, smallest=15),
-    column=TypeScale(hero=84, number=36, title=28, headline=28, body=20, label=17, smallest=14),
+    column=TypeScale(hero=84, number=36, title=27, headline=26, body=20, label=17, smallest=14),
 )
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (SMALL, MEDIUM)}
 

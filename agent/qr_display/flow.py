@@ -61,10 +61,11 @@ class Figure:
     centred: bool = False
 
     def _size(self, width: int, shrink: float) -> int:
-        for size in range(max(self.smallest, round(self.size * shrink)), self.smallest, -1):
-            if self._width(size) <= width:
-                return size
-        return self.smallest
+        size = max(self.smallest, round(self.size * shrink))
+        # The number changes with every picture and is seldom measured before, so the size is computed and only then checked.
+        while size > self.smallest and (needed := self._width(size)) > width:
+            size = max(self.smallest, min(size - 1, size * width // needed))
+        return size
 
     def _unit_size(self, size: int) -> int:
         return max(self.smallest, round(size * 0.42))
@@ -130,7 +131,7 @@ class Table:
 
     def _row_height(self, index: int, label: int, value: int, *, is_stacked: bool) -> int:
         if is_stacked:
-            return round(label * 1.1) + round(value * 1.4)
+            return round(label * 1.1) + round(value * 1.5)
         return round(value * (1.3 if self._is_total(index) else 1) * (1.1 + self.padding))
 
     def _total_size(self, width: int, label: int, value: int) -> int:

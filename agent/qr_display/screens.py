@@ -158,7 +158,7 @@ def _side_by_side(panes: list[_Pane]) -> None:
     first = panes[0]
     canvas, layout = first.canvas, first.layout
     gap = layout.gap * 2 // 3
-    bar, rest = canvas.bounds.rows(round(layout.header * 0.58), 0)
+    bar, rest = canvas.bounds.rows(round(layout.header * 0.48), 0)
     canvas.panel(bar, INK)
     inner = bar.inset(layout.margin, 0)
     right = _draw_signs(first, inner, PAPER) if not first.station.online else inner.right
@@ -401,7 +401,7 @@ def _draw_code_beside(pane: _Pane, body: Rect, code: QrCode) -> bool:
     canvas, layout, scale = pane.canvas, pane.layout, pane.scale
     host = host_of(code.payload)
     is_spacious = body.height >= 300
-    pad, edge = (layout.gap // 3, layout.margin * 2 // 3) if is_spacious else (0, 0)
+    pad, edge = (layout.gap // 2, layout.margin * 2 // 3) if is_spacious else (0, 0)
     for under in (host, None):
         host_height = line_height(scale.label) + layout.gap // 2 if under else 0
         room = min(body.height - 2 * (pad + edge) - host_height, round(body.width * 0.7))
@@ -411,7 +411,7 @@ def _draw_code_beside(pane: _Pane, body: Rect, code: QrCode) -> bool:
             height = side + 2 * pad + host_height
             right, top = body.right - (layout.margin if is_spacious else 0), body.top + (body.height - height) // 2
             card = Rect(right - side - 2 * pad, top, right, top + height)
-            text_right = card.left - (2 * layout.gap if is_spacious else 0)
+            text_right = card.left - (2 * layout.gap if is_spacious else layout.gap // 4)
             text = Rect(body.left + layout.margin, body.top + layout.gap, text_right, body.bottom - layout.gap)
             blocks = _payment_words(pane, body, with_host=None if under else host)
             shrink = fitting_shrink(text, blocks, layout.gap)
@@ -420,7 +420,8 @@ def _draw_code_beside(pane: _Pane, body: Rect, code: QrCode) -> bool:
             if is_spacious:
                 canvas.outline(card, pane.colour, PAPER, layout.radius, 4)
                 warning = Text(pane.words.label(Label.ONLY_VALID_CODE), pane.style(Cut.TEXT, scale.label * 6 // 7, QUIET, lines=2))
-                if fitting_shrink(text, [*blocks, warning], layout.gap) is not None:
+                # Good advice, but not at the cost of prices that are hard to read.
+                if (fitting_shrink(text, [*blocks, warning], layout.gap) or 0) >= 0.82:
                     blocks.append(warning)
             canvas.code(code, Rect(card.left + pad, card.top + pad, card.right - pad, card.top + pad + side))
             if under:
@@ -532,7 +533,7 @@ def _draw_meter(pane: _Pane, body: Rect) -> None:
         cells.append((label(cost_label), pane.words.money(evse.cost.gross, evse.cost.currency), ""))
     cells.append((label(Label.POWER), pane.words.power(evse.power_w), "kW"))
     cells.append((label(Label.TIME), clock_time(evse.seconds), ""))
-    if _is_wide(inner):
+    if _is_wide(body):
         left, right = inner.columns(round(inner.width * 0.55), 0, gap=layout.gap)
         _draw_energy(pane, left)
         for (name, number, unit), box in zip(cells, right.rows(*(0 for _ in cells), gap=layout.gap * 2 // 3), strict=True):
@@ -586,7 +587,7 @@ def _draw_banner(pane: _Pane, box: Rect) -> None:
     sign, text = box.inset(pane.layout.gap, 0).columns(side, 0, gap=pane.layout.gap * 2 // 3)
     pane.canvas.icon(icon, sign.square(side), ink)
     notice = pane.evse.notice or DEFAULT_NOTICES.get(pane.evse.kind, Notice.NONE)
-    pane.canvas.text(pane.words.notice(notice), text, pane.style(Cut.STRONG, pane.scale.body, ink))
+    pane.canvas.text(pane.words.notice(notice), text, pane.style(Cut.STRONG, pane.scale.body, ink, lines=2))
 
 
 def _draw_receipt(pane: _Pane, body: Rect) -> None:
