@@ -41,7 +41,9 @@ class Mistake:
         shown = "" if self.value is None else f" = {self.value}"
         allowed = f"; allowed: {self.allowed}" if self.allowed else ""
         advice = f"; {self.advice}" if self.advice else ""
-        return f"{where}{shown}: {self.problem}{allowed}{advice}"
+        line = f"{where}{shown}: {self.problem}{allowed}{advice}"
+        # One line each, whatever the file holds.
+        return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
 
 
 class ConfigError(Exception):

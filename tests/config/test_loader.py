@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.config.loader import ConfigError, Mistake, Validator, load_config
@@ -496,6 +496,7 @@ _LINES = [line for line in CONTRACT.splitlines() if " = " in line]
 
 
 @given(line=st.sampled_from(_LINES), value=_values)
+@example(line=_LINES[-2], value={"\x85": 1})
 def test_any_value_in_any_place_gives_a_configuration_or_mistakes(
     tmp_path_factory: pytest.TempPathFactory, line: str, value: object
 ) -> None:
