@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Final, TypeVar, cast
 
 import aiosqlite
@@ -84,6 +85,11 @@ class _Connection(aiosqlite.Connection):
     `_execute` is the one way by which aiosqlite's own methods reach the thread, in every release from 0.17 on.
     """
 
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, 64)
+        thread = cast("Thread", getattr(self, "_thread", self))  # up to 0.21 the connection was the thread
+        thread.daemon = True  # a process that fails elsewhere must end: what is confirmed survives that as it survives SIGKILL
+
     async def run(self, work: Work[T]) -> T:
         return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call]
 
@@ -108,6 +114,8 @@ class Database:
         self.remarks: list[str] = []
         """What was unusual about the opening, one sentence each."""
         self.counters = Counters()
+        self.calls_out = 0
+        """Functions that are on the thread, or whose result has not been taken yet: while there are any, virtual time must not advance."""
 
     @classmethod
     async def open(cls, opening: Opening) -> "Database":
@@ -169,12 +177,15 @@ class Database:
     async def _run(self, work: Work[T]) -> T:
         if self._connection is None:
             raise StoreError(f"{self.path} is closed.")
+        self.calls_out += 1
         try:
             return await self._connection.run(work)
         except sqlite3.Error as error:
             raise _explained(error, self.path) from error
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{self.path}: a value cannot be written: {error}. This is a defect of the software; report it.") from error
+        finally:
+            self.calls_out -= 1
 
     def _whole(self, db: sqlite3.Connection, work: Work[T]) -> T:
         begun = time.perf_counter()
@@ -252,7 +263,7 @@ async def _start(connector: Callable[[], sqlite3.Connection]) -> _Connection:
             failures.append(error)
             return sqlite3.connect(":memory:")
 
-    connection = cast("_Connection", await _Connection(guarded, 64))
+    connection = cast("_Connection", await _Connection(guarded))
     if failures:
         await connection.close()
         raise failures[0]

@@ -48,6 +48,7 @@ class StoreStatus:
     queued: int
     held: int
     dead: int
+    thinned: int
     pending_marks: int
     commits: int
     syncs: int
@@ -70,6 +71,7 @@ class Store:
         self._ended_values: EndedValues = {}
         self._pending = Pending()
         self._trouble: list[str] = []
+        self._thinned = 0
         self._writing = asyncio.Lock()
         self._busy_since: float | None = None
         self._writers: set[asyncio.Task[None]] = set()
@@ -151,6 +153,11 @@ class Store:
     def remarks(self) -> tuple[str, ...]:
         """What was unusual about the opening and the recovery: damage, salvage, migration, a disk that refused. One sentence each."""
         return (*self._db.remarks, *self._trouble)
+
+    @property
+    def calls_out(self) -> int:
+        """Calls to the disk that are under way: a loop with virtual time waits for them before it lets time pass."""
+        return self._db.calls_out
 
     @property
     def busy_s(self) -> float:
@@ -313,6 +320,7 @@ class Store:
             queued=queued,
             held=held,
             dead=dead,
+            thinned=self._thinned,
             pending_marks=len(self._pending.marks),
             commits=counters.commits,
             syncs=counters.syncs,
@@ -333,7 +341,7 @@ class Store:
 
     async def _write_whole(self, records: tuple[Record, ...], notices: tuple[TransactionNotice, ...]) -> None:
         async with self._writing:  # one at a time: marks of a failed unit stay pending, in front of newer ones
-            pending = self._pending.copy()
+            pending, depth = self._pending.copy(), self._books.depth
             if not (records or notices or pending):
                 return
 
@@ -342,6 +350,8 @@ class Store:
                 tables.write_records(db, records, self._ended_values, written)
                 tables.enqueue(db, notices, written)
                 tables.write_pending(db, pending, written)
+                if depth + written.rows_added > tables.MAX_QUEUED:
+                    tables.thin(db, written)
                 return written
 
             self._busy_since = asyncio.get_running_loop().time()
@@ -356,6 +366,7 @@ class Store:
         if not self._pending:
             self._cancel_timer()
         self._books.depth += written.rows_added - written.rows_gone
+        self._thinned += written.rows_thinned
         self._books.start_rows.update(written.starts)
         for transaction_id, values in written.ended_values.items():
             if values:

@@ -23,6 +23,10 @@ T = TypeVar("T")
 
 KEPT_TRANSACTIONS: Final = 1_000
 """Finished and delivered transactions older than the newest thousand are forgotten; what was not delivered is kept whatever its age."""
+MAX_QUEUED: Final = 20_000
+"""Rows of the outbox beyond which periodic values are thinned: two weeks of charging at 60 s values, some 20 MB."""
+THINNING_SHARE: Final = 50
+"""One fiftieth of the limit is made free at a time."""
 KEPT_RUNS: Final = 100
 """Runs, and boots of which the wall time is known."""
 
@@ -98,6 +102,7 @@ class Written:
     """Rows of the outbox that begin a transaction."""
     rows_added: int = 0
     rows_gone: int = 0
+    rows_thinned: int = 0
     settled: list[TransactionId] = field(default_factory=list)
     """Ended transactions of which nothing waits any more."""
     ended_values: EndedValues = field(default_factory=dict)
@@ -330,6 +335,34 @@ def _settle(db: sqlite3.Connection, ordinal: int, written: Written) -> None:
         db.execute("UPDATE transactions SET is_delivered = 1 WHERE ordinal = ? AND is_delivered = 0", (ordinal,))
     if "queued" not in states:
         written.settled.append(row[0])
+
+
+_PERIODIC: Final = """
+    SELECT ordinal, row_id FROM outbox JOIN transactions USING (ordinal)
+    WHERE state = 'queued' AND event_type = 'Updated'
+        AND (notice LIKE '%"trigger":"MeterValuePeriodic"%' OR notice LIKE '%"trigger":"MeterValueClock"%')
+    ORDER BY is_open, row_id
+"""
+
+
+def thin(db: sqlite3.Connection, written: Written) -> None:
+    """Drop every other periodic value between the first and the last of a transaction; ended transactions first, the longest first.
+
+    Nothing else is ever dropped (OCPP 2.0.1 E04 allows it for intermediate Updated events only): not a start, an end, a change of state.
+    """
+    waiting: dict[int, list[int]] = {}
+    for ordinal, row_id in db.execute(_PERIODIC):
+        waiting.setdefault(ordinal, []).append(row_id)
+    is_open = {ordinal for (ordinal,) in db.execute("SELECT ordinal FROM transactions WHERE is_open = 1")}
+    dropped = 0
+    for _, rows in sorted(waiting.items(), key=lambda each: (each[0] in is_open, -len(each[1]))):
+        if dropped * THINNING_SHARE >= MAX_QUEUED:
+            break
+        victims = rows[1:-1:2]
+        db.executemany("DELETE FROM outbox WHERE row_id = ?", ((row_id,) for row_id in victims))
+        dropped += len(victims)
+    written.rows_gone += dropped
+    written.rows_thinned += dropped
 
 
 def _write_run(db: sqlite3.Connection, run: Run) -> None:

@@ -28,10 +28,8 @@ async def work(directory: Path, out: int, seed: int) -> None:
     chance = random.Random(seed)
     store = await Store.open(directory, boot_id=BOOT, now=now)
     found = await store.recover()
-    number = max([int(t.transaction_id[-12:]) for t in found.transactions] + [0])
-    if not number:
-        sessions = await store.sessions(1)
-        number = int(sessions[0].transaction_id[-12:]) if sessions else 0
+    newest = await store.sessions(1)
+    number = int(newest[0].transaction_id[-12:]) if newest else 0
     open_at = {int(t.transaction_id[-12:]): t.next_seq_no for t in found.transactions}
 
     def say(kind: str, *values: int) -> None:

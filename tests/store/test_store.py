@@ -1,8 +1,9 @@
 """The store as the engine and the OCPP client use it."""
 
 import asyncio
+import selectors
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from agent.domain.ids import EvseId
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, OutboxRow
 from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Record, Recovered, StationRecord, StoredVariable
 from agent.domain.time import Instant
-from agent.domain.transaction import TransactionEventType
+from agent.domain.transaction import TransactionEventType, TriggerReason
 from agent.domain.variables import ValueSource, VariableKey, parse_variable_key
 from agent.store import store as store_module
 from agent.store import tables
@@ -281,6 +282,50 @@ async def test_marks_alone_are_on_disk_after_the_delay(tmp_path: Path, monkeypat
         assert [(row.notice.seq_no, row.attempts, row.was_sent) for row in rows] == [(0, 0, False), (2, 1, True), (3, 0, False)]
 
 
+class VirtualSelector(selectors.DefaultSelector):
+    """Lets time jump to the next timer when nothing is ready and nothing is out on the thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 1000.0
+        self.calls_out: Callable[[], int] = int
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None or self.calls_out():
+            return super().select(5)
+        self.now_s += timeout
+        return []
+
+
+def test_marks_are_on_disk_within_five_seconds_of_virtual_time(tmp_path: Path) -> None:
+    selector = VirtualSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now_s  # type: ignore[method-assign]
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            selector.calls_out = lambda: store.calls_out
+            await store.commit([record(1)], [notice(1, 0), notice(1, 1), notice(1, 2)])
+            rows = await store.rows(0, 10)
+            begun = loop.time()
+            store.mark(delivered(rows[1]))
+            await asyncio.sleep(3)
+            store.mark(delivered(rows[2]))
+            await asyncio.sleep(1.9)
+            assert loop.time() - begun == pytest.approx(4.9)
+            assert (await store.status()).pending_marks == 2
+            await asyncio.sleep(0.2)
+            assert ((await store.status()).pending_marks, (await store.status()).queued) == (0, 1)
+            await asyncio.sleep(3600)
+            assert loop.time() - begun > 3600
+
+    with closing(loop):
+        loop.run_until_complete(story())
+
+
 async def test_the_number_of_a_start_is_durable_at_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.commit([record(1)], [notice(1, 0), notice(1, 1)])
@@ -482,6 +527,30 @@ async def test_old_delivered_transactions_are_forgotten_and_undelivered_ones_nev
         await store.flush()
         kept = [session.transaction_id for session in await store.sessions(100)]
         assert kept == [transaction_id(n) for n in (20, 19, 18, 17, 16, 4, 3)]
+
+
+async def test_a_queue_that_is_too_long_is_thinned_in_its_periodic_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_QUEUED", 100)
+    other = TriggerReason.CHARGING_STATE_CHANGED
+    async with opened(tmp_path) as store:
+        for number in range(1, 5):
+            middle = [notice(number, seq, trigger=other) if seq == 4 else notice(number, seq) for seq in range(1, 20)]
+            await store.commit([ended(number, next_seq_no=21)], [notice(number, 0), *middle, end_notice(number, 20)])
+        assert (await store.status()).thinned == 0
+        await store.commit([record(5)], [notice(5, seq) for seq in range(30)])
+        status = await store.status()
+        assert status.thinned > 0
+        assert status.queued == store.queue_depth == 4 * 21 + 30 - status.thinned
+        rows = await store.rows(0, 1000)
+        assert [seq for tx, seq in seqs(rows) if tx == "05"] == list(range(30)), "ended transactions first"
+        for number in range(1, 5):
+            left = [seq for tx, seq in seqs(rows) if tx == f"{number:02}"]
+            assert {0, 1, 4, 19, 20} <= set(left), "start, first, change of state, last, end"
+        for _ in range(12):
+            await store.commit([record(5)], [notice(5, seq) for seq in range(30)])
+        assert store.queue_depth <= 100
+        await store.commit([record(5)], [notice(5, 30)])
+        assert ("05", 30) in seqs(await store.rows(0, 1000))
 
 
 async def test_runs_and_anchors_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ async def test_a_full_disk_is_told_and_nothing_confirmed_is_lost(small_disk: Pat
             await store.commit([record(1, next_seq_no=confirmed + 1)], [notice(1, confirmed)])
         ballast.unlink()
         await store.commit([record(1, next_seq_no=confirmed + 1)], [notice(1, confirmed)])
-        assert store.is_durable
+        assert (await store.status()).is_durable
         assert await seqs(store) == list(range(confirmed + 1))
     async with opened(small_disk) as store:
         assert await seqs(store) == list(range(confirmed + 1))
@@ -127,7 +127,7 @@ async def test_a_start_on_a_full_disk_serves_what_is_stored(small_disk: Path) ->
         assert not store.is_durable
         ballast.unlink()
         await store.commit([record(1, next_seq_no=refused + 1)], [notice(1, refused)])
-        assert store.is_durable
+        assert (await store.status()).is_durable
         assert await seqs(store) == [0, 0, *range(1, refused + 1)]
 
 
@@ -165,7 +165,7 @@ async def test_a_disk_that_becomes_read_only_is_told_and_taken_again(small_disk:
                 await store.commit([record(1, next_seq_no=2)], [notice(1, 1)])
         mount("-o", "remount,rw", str(small_disk))
         await store.commit([record(1, next_seq_no=2)], [notice(1, 1)])
-        assert store.is_durable
+        assert (await store.status()).is_durable
         assert "again" in store.remarks[-1]
     async with opened(small_disk / "state") as store:
         assert await seqs(store) == [1]
