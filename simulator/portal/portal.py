@@ -105,6 +105,7 @@ class Portal:
         call_timeout_s: float = 30,
         start_timeout_s: float = 120,
         hold_limit_s: float = 7 * 86_400,
+        ping_interval_s: float | None = 20,
         commission_percent: Decimal = DEFAULT_COMMISSION,
         qr_template: str | None = None,
         trigger_boot_on_claim: bool = True,
@@ -121,6 +122,7 @@ class Portal:
         self._call_timeout_s = call_timeout_s
         self._start_timeout_s = start_timeout_s
         self._hold_limit_s = hold_limit_s
+        self._ping_interval_s = ping_interval_s
         self._commission_percent = commission_percent
         self._qr_template = qr_template
         self._trigger_boot_on_claim = trigger_boot_on_claim
@@ -146,7 +148,8 @@ class Portal:
         """Listen. Port 0 takes a free one, which is then in `port` and `web_port`; `web_port=None` serves no pages. Loopback only."""
         from websockets.asyncio.server import serve
 
-        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        host = "127.0.0.1" if host == "localhost" else host  # a name with two addresses would get two ports
+        if not ipaddress.ip_address(host).is_loopback:
             msg = f"host {host!r}: this portal is a test rig without log-in and listens on loopback only"
             raise ValueError(msg)
         self.host = host
@@ -163,6 +166,9 @@ class Portal:
             ssl=self._ssl_context,
             max_size=MAX_FRAME,
             close_timeout=2,
+            ping_interval=self._ping_interval_s,
+            ping_timeout=self._ping_interval_s,
+            compression=None,
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         for payment in self._payments.in_state(PaymentState.AUTHORIZED):
@@ -198,9 +204,11 @@ class Portal:
         return self._qr_template or f"{self.web_url}/pay/{{chargingstationid}}/{{evse}}"
 
     async def wait_until(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        """Wait for something in the books or on the links. Raises TimeoutError."""
+        """Wait for something in the books or on the links. Raises TimeoutError, or what a background task of the portal died of."""
         async with asyncio.timeout(timeout_s):
             while not condition():
+                if self._failure is not None:
+                    raise self._failure
                 await self._changed.wait()
 
     def _notify(self) -> None:
@@ -216,6 +224,7 @@ class Portal:
         self._spawned.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
+            self._notify()
             self._chargers.report(station="", kind="internal_error", detail=repr(error))
 
     # the owner's side
@@ -429,16 +438,15 @@ class Portal:
         self._start_deadlines[key] = loop.time() + self._start_timeout_s
         try:
             while (payment := self._payments.get(key)).state is PaymentState.AUTHORIZED:
-                deadline = min(self._start_deadlines[key], last_moment)
-                if loop.time() < deadline:
-                    changed = self._changed
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout_at(deadline):
-                            await changed.wait()
-                elif self.is_online(payment.serial) or loop.time() >= last_moment:
+                is_online = self.is_online(payment.serial)
+                deadline = min(self._start_deadlines[key], last_moment) if is_online else last_moment
+                if loop.time() >= deadline:
                     self._void(key, "the session was not started in time")
-                else:
-                    self._start_deadlines[key] = loop.time() + self._start_timeout_s
+                    return
+                changed = self._changed
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await changed.wait()
         finally:
             self._start_deadlines.pop(key, None)
 

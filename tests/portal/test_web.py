@@ -1,5 +1,6 @@
 """The pages over real HTTP, as a browser without script sees them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -150,6 +151,18 @@ async def test_the_whole_story_in_the_browser(tmp_path: Path, version: str) -> N
         assert browser.status == 200
         page = await browser.get("/sessions")
         assert str(session.transaction_id) in page["session-row"]
+
+
+@pytest.mark.virtual_time
+async def test_pages_work_on_virtual_time(tmp_path: Path) -> None:
+    async with rig(tmp_path) as (portal, browser), public_charger(portal, "2.0.1") as station:
+        await browser.post("/pay/CP001/1", method="card")
+        session = Session(station, await station.until_remote_start())
+        await session.start()
+        await asyncio.sleep(3600)
+        await session.stop(3600, 11_000)
+        page = await browser.get("/payments")
+        assert page["payment-gross"] == "65.00"
 
 
 async def test_the_payment_page_says_why_it_refuses(tmp_path: Path) -> None:
