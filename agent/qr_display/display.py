@@ -104,20 +104,16 @@ class Display:
         page = self._page if len(view.evses) > self._layout.columns else 0
         if self._shown == (view, page):
             return
-        loop = asyncio.get_running_loop()
-        try:
-            frame, unfit = await loop.run_in_executor(self._worker, self._draw_and_output, view, page)
-        except OSError as error:
-            # A display that fell out must not end the daemon; the next view tries again.
-            self._shown = None
-            self._report(f"the display output does not accept pictures ({error}); check the cable, the path and the free space")
-            return
-        self._shown, self.last_frame = (view, page), frame
+        drawn = await asyncio.get_running_loop().run_in_executor(self._worker, self._draw_and_output, view, page)
+        frame, unfit, error = drawn
+        self.last_frame = frame
         self.drawn += 1
-        self._report(None)
+        # A display that fell out must not end the daemon; the next view tries again.
+        self._shown = (view, page) if error is None else None
+        self._report(error)
         self._warn_about(unfit)
 
-    def _draw_and_output(self, view: StationView, page: int) -> tuple[Frame, frozenset[_Unfit]]:
+    def _draw_and_output(self, view: StationView, page: int) -> tuple[Frame, frozenset[_Unfit], OSError | None]:
         """In the worker thread. PIL, Babel and segno are imported here, when the first picture is due."""
         from agent.qr_display.screens import ScreenOptions, compose
 
@@ -130,13 +126,20 @@ class Display:
         )
         canvas = compose(view, self._layout, page=page, options=options)
         frame = canvas.frame(view)
-        self._output.show(frame)
-        return frame, frozenset((host_of(payload) or "", len(payload)) for payload in canvas.unfit_payloads)
+        error: OSError | None = None
+        try:
+            self._output.show(frame)
+        except OSError as failure:
+            error = failure
+        return frame, frozenset((host_of(payload) or "", len(payload)) for payload in canvas.unfit_payloads), error
 
-    def _report(self, problem: str | None) -> None:
-        if problem != self.problem and problem is not None:
+    def _report(self, error: OSError | None) -> None:
+        problem = None
+        if error is not None:
+            problem = f"the display output does not accept pictures ({error}); check the cable, the path and the free space"
+        if problem is not None and problem != self.problem:
             LOGGER.warning(problem)
-        elif self.problem is not None and problem is None:
+        elif problem is None and self.problem is not None:
             LOGGER.info("the display output accepts pictures again")
         self.problem = problem
 

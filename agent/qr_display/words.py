@@ -7,6 +7,7 @@ for them and the standard library reads them; the English text is the key, so En
 from __future__ import annotations
 
 import gettext
+import logging
 import re
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from enum import StrEnum
@@ -19,6 +20,8 @@ from agent.domain.screen import Notice, ScreenKind
 
 if TYPE_CHECKING:
     from agent.domain.tariff import Tariff
+
+LOGGER = logging.getLogger(__name__)
 
 LOCALE_DIRECTORY = Path(__file__).parent / "locale"
 DOMAIN = "display"
@@ -159,12 +162,12 @@ class Words:
     """One language: its texts, and its way of writing numbers, money, energy and time."""
 
     def __init__(self, language: str) -> None:
-        """`language` is one of LANGUAGES. Raises OSError when the catalogue is missing or damaged."""
+        """`language` is one of LANGUAGES."""
         from babel import Locale
 
         self.language = language
         self._locale = Locale.parse(language)
-        self._texts = gettext.NullTranslations() if language == ENGLISH else gettext.translation(DOMAIN, str(LOCALE_DIRECTORY), [language])
+        self._texts = _catalogue(language)
 
     def title(self, kind: ScreenKind) -> str:
         """The state in one or two words."""
@@ -253,6 +256,19 @@ def clock_time(seconds: int | None) -> str:
 def countdown(seconds: int) -> str:
     """M:ss until a deadline; zero once it is over."""
     return f"{max(seconds, 0) // 60}:{max(seconds, 0) % 60:02}"
+
+
+def _catalogue(language: str) -> gettext.NullTranslations:
+    """The compiled texts. A package without them must not leave the driver without a screen."""
+    if language == ENGLISH:
+        return gettext.NullTranslations()
+    try:
+        return gettext.translation(DOMAIN, str(LOCALE_DIRECTORY), [language])
+    except OSError as error:
+        LOGGER.warning(
+            "no texts for language %s (%s): the screens are in English; install the package again, with its .mo files", language, error
+        )
+        return gettext.NullTranslations()
 
 
 def _minor_digits(currency: str) -> int:

@@ -11,6 +11,7 @@ from PIL import ImageFont
 from agent.domain.connector import FaultKind
 from agent.domain.screen import Notice, ScreenKind
 from agent.domain.tariff import Tariff
+from agent.qr_display import words as words_module
 from agent.qr_display.design import Cut
 from agent.qr_display.words import (
     DEFAULT_NOTICES,
@@ -195,3 +196,14 @@ def test_countdowns_end_at_zero(seconds: int, text: str) -> None:
 def test_an_unknown_fault_is_a_technical_one() -> None:
     assert words("en").fault("SomethingNew") == "Technical fault"
     assert words("nb").fault("GroundFault") == "Jordfeil"
+
+
+def test_a_package_without_catalogues_speaks_english_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(words_module, "LOCALE_DIRECTORY", tmp_path)
+    text = words_module.Words("nb")
+    assert text.title(ScreenKind.AVAILABLE) == "Available"
+    assert text.money(Decimal(1), "NOK") == f"1,00{NBSP}kr"
+    assert "nb" in caplog.text
+    assert ".mo" in caplog.text
