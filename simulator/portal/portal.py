@@ -81,6 +81,7 @@ class Refusal(StrEnum):
     OCCUPIED = "This charger is occupied by somebody else."
     FINISHING = "The last session has ended. Unplug the car first."
     NOT_READY = "This charger has not reported its state yet. Try again in a moment."
+    SETTINGS_REFUSED = "This charger did not take over its price, so it cannot be paid for. Its owner can see why."
     SETTINGS_PENDING = "This charger is just taking over its new price. Try again in a moment."
 
 
@@ -388,7 +389,7 @@ class Portal:
         if any(status in {"Reserved", "Charging", "SuspendedEV", "SuspendedEVSE"} for status in here):
             return Refusal.OCCUPIED
         if not self.settings_are_current(charger.serial):
-            return Refusal.SETTINGS_PENDING
+            return Refusal.SETTINGS_PENDING if charger.settings_problem is None else Refusal.SETTINGS_REFUSED
         return None
 
     def _holding(self, serial: str) -> list[Payment]:

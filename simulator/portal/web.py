@@ -458,7 +458,10 @@ def _back(request: web.Request) -> str:
 async def _form(request: web.Request) -> dict[str, str]:
     """The fields of a form, or of a JSON object of strings."""
     if request.content_type == "application/json":
-        body = await request.json()
+        try:
+            body = await request.json()
+        except ValueError:
+            raise BadInputError(("the body is not JSON",)) from None
         return {str(name): str(value) for name, value in body.items()} if isinstance(body, dict) else {}
     return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
 

@@ -183,7 +183,10 @@ async def test_a_charger_that_refuses_the_price_is_not_public_and_cannot_be_paid
             await station.status()
             await portal.wait_until(lambda: portal.charger("SN-0001").settings_problem is not None, 5)
             assert station.settings()["WebPaymentsCtrlr.Enabled"] == "false"
-            assert portal.refusal("CP001", 1) is Refusal.SETTINGS_PENDING
+            assert portal.refusal("CP001", 1) is Refusal.SETTINGS_REFUSED
+            station.answers.clear()
+            portal.set_price_override("SN-0001", PriceOverride(price_session=Decimal(1)))
+            await portal.wait_until(lambda: portal.refusal("CP001", 1) is None, 5)
 
 
 # paying

@@ -294,6 +294,14 @@ async def test_nobody_acts_from_another_site_or_under_another_name(tmp_path: Pat
         assert portal.payments() == []
 
 
+async def test_a_body_that_is_no_json_is_refused_in_words(tmp_path: Path) -> None:
+    async with rig(tmp_path) as (_, browser):
+        headers = {"Content-Type": "application/json"}
+        async with browser.session.post(browser.url + "/api/chargers", data=b"{", headers=headers) as response:
+            assert response.status == 409
+            assert "not JSON" in (await response.json())["error"]
+
+
 async def test_static_files_are_the_three_that_exist(tmp_path: Path) -> None:
     async with rig(tmp_path) as (_, browser):
         for name, content_type in (("portal.css", "text/css"), ("portal.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
