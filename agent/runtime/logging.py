@@ -120,7 +120,7 @@ class _Window:
 _redactor: Final = Redactor()
 
 
-def set_up(level: str = "info", *, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
+def set_up_logging(level: str = "info", *, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Send the log to `stream` (stderr). `level` is debug, info, warning or error, and is for our own modules.
 
     Libraries never go below warning: their debug lines hold headers with passwords and every id token.

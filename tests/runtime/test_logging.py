@@ -214,14 +214,14 @@ class TestLevels:
 
 SCRIPT = """
 import logging, sys, warnings
-from agent.runtime.logging import set_up, register_secret
-set_up("debug")
+from agent.runtime.logging import register_secret, set_up_logging
+set_up_logging("debug")
 register_secret("hunter2hunter2")
 logging.getLogger("agent.x").debug("ours %s", "hunter2hunter2")
 logging.getLogger("websockets").debug("theirs")
 logging.getLogger("websockets").warning("theirs, worse")
 warnings.warn("odd")
-set_up("info")
+set_up_logging("info")
 logging.getLogger("agent.x").info("once")
 """
 
