@@ -131,7 +131,10 @@ class Database:
                 raise
             self.trouble = str(error)
             self.remarks.append(f"{error} Until then nothing is kept beyond a restart.")
-            self._connection = await _start(lambda: _open_image(opening))
+            try:
+                self._connection = await _start(lambda: _open_image(opening))
+            except sqlite3.Error as second:
+                raise _explained(second, opening.path) from second
         return self
 
     @property
@@ -199,7 +202,9 @@ class Database:
                     db.execute("ROLLBACK")
             raise
         if self._wal is not None:
-            written, is_new_log = self._wal.measure()
+            written, is_new_log = 0, False
+            with suppress(OSError):  # the unit is done: counting it must not make it look failed
+                written, is_new_log = self._wal.measure()
             if written:
                 self.counters.commits += 1
                 self.counters.syncs += 2 if is_new_log else 1
@@ -230,6 +235,7 @@ class Database:
     async def _connect(self) -> None:
         opened = _Opened()
         opening = self._opening
+        self.calls_out += 1
         try:
             connection = await _start(lambda: _open_file(opening, opened))
         except sqlite3.Error as error:
@@ -239,10 +245,13 @@ class Database:
                 f"{opening.path} cannot be opened: {error.strerror or error}. Check that its directory exists, is mounted for writing and "
                 "belongs to the user of the service."
             ) from error
+        finally:
+            self.calls_out -= 1
         self._connection, self._lock, self.is_durable = connection, opened.lock, True
         self.remarks.extend(opened.remarks)
         self._wal = WalMeter(_beside(opening.path, "-wal"), opened.page_bytes)
-        self._wal.measure()
+        with suppress(OSError):
+            self._wal.measure()
 
     async def _reconnect(self) -> None:
         image = self._connection
