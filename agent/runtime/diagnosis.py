@@ -104,6 +104,7 @@ class Diagnosis:
             "transaction_id": evse.transaction.transaction_id if evse.has_transaction and evse.transaction is not None else None,
             "charging_state": evse.transaction.charging_state.value if evse.has_transaction and evse.transaction is not None else None,
             "energy_wh": view.energy_wh,
+            "seconds": view.seconds,
             "cost": None if view.cost is None else f"{view.cost.gross} {view.cost.currency}",
             "operational": evse.record.operational_status.value,
             "faults": [fault.kind.value for fault in evse.faults],
