@@ -9,9 +9,6 @@ from agent.ocpp_client.adapter import VersionAdapter, WireClock
 BUILT_VERSIONS = ("2.0.1", "1.6")
 """What may stand in `ocpp.versions`, the newest first."""
 
-SUBPROTOCOLS: Mapping[str, str] = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1"}
-"""What the connection offers for a version, before any adapter is imported."""
-
 
 def load_adapter(
     version: str,
