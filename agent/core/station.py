@@ -209,9 +209,11 @@ def _evse_event(
             turn.put(replace(evse, pilot=control_pilot.measured(evse.pilot, state, turn.at)))
         case ContactorReported(is_closed=is_closed):
             turn.put(replace(evse, contactor_closed=is_closed))
-        case ContactorRefused(interlock=interlock):
+        case ContactorRefused(interlock=interlock) if evse.contactor_commanded or evse.contactor_closed:
             turn.remark("contactor_refused", evse, interlock.value, is_warning=True)
             turn.put(replace(evse, contactor_commanded=False, close_not_before=turn.at.plus_ms(session.CLOSE_RETRY_MS)))
+        case ContactorRefused():
+            pass  # the guard was quicker with what the core has decided meanwhile
         case LockReported(is_locked=is_locked):
             turn.put(replace(evse, is_locked=is_locked))
         case MeterLost(reason=reason):
