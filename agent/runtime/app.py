@@ -226,6 +226,7 @@ class App:
         loop = asyncio.get_running_loop()
         self._ending = loop.create_future()
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._cancel_spawned)
             await self._build(stack)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.engine.run(), name="engine"), group.create_task(self.client.run(), name="ocpp")]
@@ -278,6 +279,7 @@ class App:
         sells = self.driver.permission_expires or config.station.lab
         station = new_station(station_config(config), initial_variables(config, sells=sells), self.clock.now())
         self._build_engine(station)
+        stack.callback(self._stop_deciding)
         self._build_client(recovered)
         await self._build_meters(stack)
         self._build_display(stack)
@@ -396,7 +398,24 @@ class App:
     def _spawn(self, work: Coroutine[object, object, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[object]) -> None:
+        """Nothing that charging depends on runs here: a bug in it is told, and the charger goes on."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("%s failed", task.get_coro(), exc_info=task.exception())
+
+    async def _cancel_spawned(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _stop_deciding(self) -> None:
+        self.engine.close()
+        if self._view_timer is not None:
+            self._view_timer.cancel()
+        self._view_wanted = False
 
     async def _watchdog(self) -> None:
         """Feed systemd's watchdog while loop, store and guard make progress; without one, only keep the task alive."""

@@ -151,6 +151,7 @@ class Engine:
         self._hooks = hooks
         self._events: deque[Event] = deque()
         self._is_stepping = False
+        self._is_closed = False
         self._batches: deque[_Batch] = deque()
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -166,6 +167,8 @@ class Engine:
 
     def post(self, event: Event) -> None:
         """Decide about an event now. Called from inside an effect it is decided right after the event at hand."""
+        if self._is_closed:
+            return
         self._events.append(event)
         if self._is_stepping:
             return
@@ -177,6 +180,13 @@ class Engine:
             self._is_stepping = False
         self._arm()
         self._hooks.changed()
+
+    def close(self) -> None:
+        """Take no more events, and forget every timer."""
+        self._is_closed = True
+        for handle in (self._tick, self._renewal):
+            if handle is not None:
+                handle.cancel()
 
     async def ask(self, command: Command) -> Outcome:
         """Carry out a command of a technician and give its outcome."""
