@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from agent.domain.commands import Command, Outcome
 from agent.domain.notices import Notice
@@ -16,8 +16,7 @@ Context = TypeVar("Context")
 _MAX_NAME = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked(Generic[Context]):
+class Asked(NamedTuple, Generic[Context]):
     """A CALL of the CSMS, validated."""
 
     context: Context
@@ -25,8 +24,7 @@ class Asked(Generic[Context]):
     refs: RemoteRefs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Generic[Context]):
+class Done(NamedTuple, Generic[Context]):
     """What came of a command of the CSMS."""
 
     context: Context
@@ -34,8 +32,7 @@ class Done(Generic[Context]):
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered(Generic[Context]):
+class Answered(NamedTuple, Generic[Context]):
     """The CSMS's answer to a CALL that a notice became, validated."""
 
     context: Context
