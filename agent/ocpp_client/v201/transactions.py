@@ -1,7 +1,10 @@
 """TransactionNotice as TransactionEvent."""
 
+from decimal import Decimal
+
 from agent.domain.authorization import AuthorizationStatus
 from agent.domain.events import TransactionAnswered
+from agent.domain.metering import Measurand, MeterValue, Quantity, ReadingContext
 from agent.domain.notices import TransactionNotice
 from agent.domain.tariff import SessionCost
 from agent.domain.transaction import StoppedReason, TransactionEventType
@@ -42,7 +45,7 @@ def encode(context: Context, notice: TransactionNotice, sending: Sending) -> tup
         payload["evse"] = {"id": int(notice.evse_id), "connectorId": int(notice.connector_id)}
     if notice.id_token is not None:
         payload["idToken"] = encode_id_token(notice.id_token)
-    meter_value = encode_meter_values(context, notice.meter_values)
+    meter_value = encode_meter_values(context, (*notice.meter_values, *_billed_register(notice)))
     if meter_value:
         payload["meterValue"] = meter_value
     custom = _custom(notice)
@@ -67,6 +70,23 @@ def decode_reply(answered: Answered[Context]) -> Reply:
     if info is None and total_cost is None:
         return Reply()
     return Reply(events=(TransactionAnswered(notice.transaction_id, info, total_cost),))
+
+
+_BILLED_IN = {
+    TransactionEventType.STARTED: ReadingContext.TRANSACTION_BEGIN,
+    TransactionEventType.ENDED: ReadingContext.TRANSACTION_END,
+}
+
+
+def _billed_register(notice: TransactionNotice) -> tuple[MeterValue, ...]:
+    """The register that begins or ends the bill, where the CSMS's measurand lists leave it out: 2.0.1 has no other place for it."""
+    reading_context = _BILLED_IN.get(notice.event_type)
+    if reading_context is None or notice.register_wh is None:
+        return ()
+    register = Measurand.ENERGY_ACTIVE_IMPORT_REGISTER
+    if any(v.context is reading_context and any(q.measurand is register for q in v.quantities) for v in notice.meter_values):
+        return ()
+    return (MeterValue(at=notice.at, context=reading_context, quantities=(Quantity(register, Decimal(notice.register_wh)),)),)
 
 
 def _transaction_info(notice: TransactionNotice) -> JsonObject:

@@ -180,3 +180,28 @@ def test_whatever_happens_agrees_with_the_schema(notice: TransactionNotice, send
     assert payload["seqNo"] == notice.seq_no
     (again,) = adapter.encode(notice, Refs(), replace(sending, is_late=not sending.is_late, attempt=sending.attempt + 1))
     assert {**again.payload, "offline": None} == {**call.payload, "offline": None}
+
+
+@pytest.mark.parametrize(("event_type", "reading_context"), [(STARTED, "Transaction.Begin"), (ENDED, "Transaction.End")])
+def test_the_billed_register_travels_even_where_the_measurand_lists_leave_it_out(
+    adapter: V201Adapter, event_type: TransactionEventType, reading_context: str
+) -> None:
+    sent = _send(adapter, transaction(event_type, register_wh=4711, meter_values=()))
+    assert sent["meterValue"] == [
+        {
+            "timestamp": "2026-06-01T12:00:00.000Z",
+            "sampledValue": [
+                {
+                    "value": 4711,
+                    "context": reading_context,
+                    "measurand": "Energy.Active.Import.Register",
+                    "unitOfMeasure": {"unit": "Wh"},
+                }
+            ],
+        }
+    ]
+
+
+def test_the_billed_register_is_not_told_twice(adapter: V201Adapter) -> None:
+    value = energy("4711", ReadingContext.TRANSACTION_BEGIN)
+    assert len(_send(adapter, transaction(STARTED, register_wh=4711, meter_values=(value,)))["meterValue"]) == 1  # type: ignore[arg-type]
