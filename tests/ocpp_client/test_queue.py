@@ -1,0 +1,523 @@
+"""The order of durable messages, what a refusal costs, and what waits. Time is a number here."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.domain.connector import ConnectorStatus
+from agent.domain.ids import ConnectorId, EvseId, TransactionId
+from agent.domain.notices import AuthorizeNotice, MeterValuesNotice
+from agent.domain.outbox import Attempted, DeadLettered, Delivered, OutboxRow
+from agent.domain.transaction import TransactionEventType
+from agent.ocpp_client.adapter import Reply
+from agent.ocpp_client.queue import PAGE, Queue, RowCall, Waiting
+from tests.ocpp_client.small_version import COST, MemoryOutbox, SmallVersion, authorize, row, session, status
+
+STARTED, UPDATED, ENDED = TransactionEventType.STARTED, TransactionEventType.UPDATED, TransactionEventType.ENDED
+
+
+class Bench:
+    """A queue, its outbox, and a version, moved by hand."""
+
+    def __init__(self, rows: list[OutboxRow], *, is_modern: bool = False, attempts: int = 3) -> None:
+        self.version = SmallVersion(is_modern=is_modern)
+        self.outbox = MemoryOutbox(rows)
+        ids = count(1)
+        self.queue = Queue(station_id="CP1", new_id=lambda: f"id-{next(ids)}", attempts=attempts, attempt_interval_s=60)
+        self.now = 0.0
+        self.load()
+        self.link_is_up()
+
+    def load(self) -> None:
+        while (after := self.queue.load_after(is_global=self.version.queue_is_global)) is not None:
+            found = [self.outbox.rows_by_id[key] for key in sorted(self.outbox.rows_by_id) if key > after]
+            self.queue.add(found[:PAGE])
+
+    def link_is_up(self) -> None:
+        self.queue.link_is_up()
+        self.queue.set_late_up_to(max(self.outbox.rows_by_id, default=0))
+
+    def next(self) -> RowCall | None:
+        while True:
+            self.load()
+            found = self.queue.next(self.version, self.outbox, self.now)
+            if found is None:
+                self.load()
+                found = self.queue.next(self.version, self.outbox, self.now)
+            if found is None or isinstance(found, RowCall):
+                return found
+            self.outbox.mark(found)
+
+    def take(self, number: int | None = None) -> RowCall:
+        """The next CALL, answered."""
+        call = self.must()
+        self.answer(call, number)
+        return call
+
+    def must(self) -> RowCall:
+        call = self.next()
+        assert call is not None
+        return call
+
+    def answer(self, call: RowCall, number: int | None = None, *, is_current: bool = True) -> None:
+        if call.call.action == "StartTransaction" and number is None:
+            number = 100 + call.row.row_id
+        mark = self.queue.answered(call, Reply(remote_id=number), is_current=is_current)
+        if mark is not None:
+            self.outbox.mark(mark)
+
+    def refuse(self, call: RowCall, error: str = "InternalError") -> None:
+        mark = self.queue.refused(call, error, self.now)
+        if mark is not None:
+            self.outbox.mark(mark)
+
+    def drop(self, call: RowCall) -> None:
+        assert self.queue.unanswered(call, link_is_lost=True) is None
+        self.link_is_up()
+
+
+def test_rows_go_in_order_one_at_a_time() -> None:
+    bench = Bench(session(1, "a", updates=2))
+    actions = [bench.take().call.action for _ in range(4)]
+    assert actions == ["StartTransaction", "MeterValues", "MeterValues", "StopTransaction"]
+    assert bench.next() is None
+    assert bench.queue.is_drained
+
+
+def test_nothing_goes_before_the_late_rows_are_known() -> None:
+    bench = Bench(session(1, "a"))
+    bench.queue.link_is_up()
+    assert bench.next() is None
+
+
+def test_the_number_given_by_the_csms_is_on_the_following_messages() -> None:
+    bench = Bench(session(1, "a"))
+    bench.take(number=77)
+    assert bench.must().call.payload["transactionId"] == 77
+
+
+def test_rows_wait_for_the_answer_that_they_need() -> None:
+    """1.6: MeterValues of a transaction whose Start is outstanding are held back, not sent with -1."""
+    bench = Bench([row(2, "a")])
+    assert bench.next() is None
+    bench.outbox.numbers[TransactionId("a")] = 5
+    assert bench.must().call.payload["transactionId"] == 5
+
+
+def test_what_is_held_back_for_longer_than_all_attempts_becomes_a_dead_letter() -> None:
+    bench = Bench([row(2, "a"), *session(3, "b")])
+    assert bench.next() is None
+    bench.now = 60 + 120 + 1
+    assert bench.must().call.action == "StartTransaction"
+    assert [type(mark) for mark in bench.outbox.log] == [DeadLettered]
+
+
+def test_a_refusal_is_tried_again_after_a_growing_interval_and_then_set_aside() -> None:
+    """TransactionMessageAttempts 3, interval 60 s: sends at 0, 60 and 180."""
+    bench = Bench(session(1, "a"), attempts=3)
+    bench.refuse(bench.must())
+    assert bench.next() is None
+    assert bench.queue.next_retry() == 60
+    bench.now = 60
+    bench.refuse(bench.must())
+    assert bench.queue.next_retry() is None or bench.next() is None
+    bench.now = 179.9
+    assert bench.next() is None
+    bench.now = 180
+    bench.refuse(bench.must(), "InternalError: no")
+    assert bench.outbox.log == [
+        Attempted(row_id=1, attempts=1, calls_answered=0, error="InternalError"),
+        Attempted(row_id=1, attempts=2, calls_answered=0, error="InternalError"),
+        DeadLettered(row_id=1, transaction_id=TransactionId("a"), error="InternalError: no"),
+    ]
+
+
+def test_what_follows_a_dead_start_carries_minus_one() -> None:
+    """1.6 errata 3.18."""
+    bench = Bench(session(1, "a"), attempts=1)
+    bench.refuse(bench.must())
+    assert bench.take().call.payload["transactionId"] == -1
+    assert bench.take().call.payload["transactionId"] == -1
+
+
+def test_one_queue_waits_behind_a_refused_row() -> None:
+    bench = Bench([*session(1, "a"), *session(10, "b")])
+    bench.refuse(bench.must())
+    assert bench.next() is None
+
+
+def test_in_the_modern_version_only_its_transaction_waits() -> None:
+    bench = Bench([*session(1, "a"), *session(10, "b")], is_modern=True)
+    bench.refuse(bench.must())
+    assert [bench.take().row.row_id for _ in range(3)] == [10, 11, 12]
+    assert bench.next() is None
+    bench.now = 60
+    assert [bench.take().row.row_id for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_lost_link_is_no_attempt_and_the_message_stays_the_same() -> None:
+    bench = Bench(session(1, "a"), attempts=2)
+    first = bench.must()
+    bench.drop(first)
+    second = bench.must()
+    assert (second.call, second.message_id) == (first.call, first.message_id)
+    assert bench.outbox.log == []
+
+
+def test_the_message_id_survives_a_restart_of_the_process() -> None:
+    first = Bench(session(1, "a")).must().message_id
+    assert Bench(session(1, "a")).must().message_id == first
+    assert len(first) == 36
+
+
+def test_a_refused_message_gets_a_new_id() -> None:
+    """SteVe: "already received on this WebSocket connection"."""
+    bench = Bench(session(1, "a"))
+    first = bench.must()
+    bench.refuse(first)
+    bench.now = 60
+    assert bench.must().message_id != first.message_id
+
+
+def test_message_ids_differ_between_rows_stations_and_calls() -> None:
+    bench = Bench([row(1, "a", STARTED, cost=COST), *session(2, "b")])
+    ids = {bench.take().message_id for _ in range(5)}
+    assert len(ids) == 5
+
+
+def test_the_modern_version_takes_a_new_id_for_every_sending() -> None:
+    bench = Bench(session(1, "a"), is_modern=True)
+    first = bench.must()
+    bench.drop(first)
+    second = bench.must()
+    assert second.message_id != first.message_id
+    assert second.call == first.call
+
+
+def test_rows_that_stood_in_the_queue_are_late_and_new_ones_are_not() -> None:
+    """E11.FR.07."""
+    bench = Bench([row(1, "a", STARTED)], is_modern=True)
+    assert bench.take().sending.is_late
+    bench.outbox.append(row(2, "a"))
+    bench.queue.grew()
+    call = bench.must()
+    assert not call.sending.is_late
+    bench.drop(call)
+    assert bench.must().sending.is_late
+
+
+def test_a_resend_says_so() -> None:
+    bench = Bench(session(1, "a"))
+    assert bench.must().sending.attempt == 1
+    bench.drop(bench.queue.next(bench.version, bench.outbox, 0.0))  # type: ignore[arg-type]
+    assert bench.must().sending.attempt == 3
+
+
+def test_a_row_sent_by_the_process_before_says_so() -> None:
+    assert Bench([row(1, "a", STARTED, was_sent=True)]).must().sending.attempt == 2
+
+
+def test_a_row_of_several_calls_goes_on_where_it_was() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST), *session(2, "b")], is_modern=True)
+    bench.take()
+    assert bench.outbox.log == [Attempted(row_id=1, attempts=0, calls_answered=1)]
+    second = bench.must()
+    assert (second.call.action, second.call.payload) == ("DataTransfer", {"gross": Decimal("1.25")})
+    bench.drop(second)
+    assert bench.take().call.action == "DataTransfer"
+    assert isinstance(bench.outbox.log[-1], Delivered)
+
+
+def test_calls_answered_before_a_restart_are_not_sent_again() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST, calls_answered=1)], is_modern=True)
+    assert bench.take().call.action == "DataTransfer"
+    assert bench.queue.is_drained
+
+
+def test_a_refused_informational_call_counts_as_answered() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    bench.take()
+    bench.refuse(bench.must(), "NotSupported")
+    assert bench.outbox.log[-1] == Delivered(row_id=1, transaction_id=TransactionId("a"))
+
+
+def test_an_informational_call_that_meets_silence_counts_as_answered() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    bench.take()
+    mark = bench.queue.unanswered(bench.must(), link_is_lost=False)
+    assert mark == Delivered(row_id=1, transaction_id=TransactionId("a"))
+
+
+def test_silence_makes_a_row_more_patient_up_to_four_times() -> None:
+    bench = Bench(session(1, "a"))
+    patience = []
+    for _ in range(4):
+        call = bench.must()
+        patience.append(call.patience)
+        bench.queue.unanswered(call, link_is_lost=False)
+    assert patience == [1, 2, 4, 4]
+    bench.take()
+    assert bench.must().patience == 1
+
+
+def test_a_row_without_calls_is_delivered_unsent() -> None:
+    class Mute(SmallVersion):
+        def encode(self, notice: Any, refs: Any, sending: Any) -> tuple[()]:
+            return ()
+
+    bench = Bench(session(1, "a"), is_modern=True)
+    bench.version = Mute(is_modern=True)
+    assert bench.next() is None
+    assert [mark.row_id for mark in bench.outbox.log] == [1, 2, 3]
+    assert bench.queue.is_drained
+
+
+def test_a_late_answer_delivers_the_row() -> None:
+    bench = Bench(session(1, "a"), is_modern=True)
+    late = bench.must()
+    bench.drop(late)
+    again = bench.must()
+    bench.answer(late, is_current=False)
+    assert bench.outbox.log == [Delivered(row_id=1, transaction_id=TransactionId("a"), remote_id=101)]
+    bench.answer(again)
+    assert len(bench.outbox.log) == 1
+    assert bench.take().row.row_id == 2
+
+
+def test_a_late_answer_ends_the_wait_of_a_refused_row() -> None:
+    bench = Bench(session(1, "a"), is_modern=True)
+    first = bench.must()
+    bench.drop(first)
+    bench.refuse(bench.must())
+    bench.answer(first, is_current=False)
+    assert bench.take().row.row_id == 2
+
+
+def test_a_row_that_cannot_be_encoded_does_not_block_the_others_for_ever() -> None:
+    bench = Bench([row(1, "a", STARTED), row(2, "b", STARTED)], is_modern=True, attempts=2)
+    bench.version.broken_rows = {1}
+    for moment in (0.0, 60.0):
+        bench.now = moment
+        with pytest.raises(KeyError):
+            bench.queue.next(bench.version, bench.outbox, moment)
+        mark = bench.queue.cannot_encode("cannot be encoded: KeyError", moment)
+        assert mark is not None
+        bench.outbox.mark(mark)
+    assert isinstance(bench.outbox.log[-1], DeadLettered)
+    assert bench.take().row.row_id == 2
+
+
+def test_only_the_first_security_error_asks_for_the_registration() -> None:
+    bench = Bench(session(1, "a"))
+    call = bench.must()
+    assert bench.queue.asks_registration(call)
+    assert not bench.queue.asks_registration(bench.must())
+
+
+def test_a_change_of_version_encodes_anew() -> None:
+    bench = Bench(session(1, "a"))
+    old = bench.must()
+    bench.queue.unanswered(old, link_is_lost=True)
+    bench.version = SmallVersion(is_modern=True)
+    bench.link_is_up()
+    assert bench.must().call.payload == {"tx": "a", "seq": 1, "offline": True}
+
+
+def test_a_long_backlog_is_read_in_pages_and_delivered_in_order() -> None:
+    rows = [item for number in range(200) for item in session(1 + 5 * number, f"t{number}", updates=3)]
+    bench = Bench(rows)
+    order = []
+    deepest = 0
+    while (call := bench.next()) is not None:
+        order.append(call.row.row_id)
+        deepest = max(deepest, bench.queue.depth)
+        bench.answer(call)
+    assert order == list(range(1, 1001))
+    assert deepest <= 2 * PAGE
+
+
+def test_a_row_settled_while_the_outbox_was_read_is_not_taken_again() -> None:
+    bench = Bench([])
+    bench.outbox.append(row(1, "a", STARTED))
+    bench.queue.grew()
+    snapshot = [row(1, "a", STARTED), row(2, "a")]
+    bench.load()
+    call = bench.must()
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=True) is not None
+    bench.answer(call)
+    bench.queue.add(snapshot)
+    assert bench.must().row.row_id == 2
+
+
+def test_rows_that_come_while_the_outbox_is_read_are_read_next() -> None:
+    bench = Bench([])
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=True) == 0
+    bench.queue.grew()
+    bench.queue.add([])
+    assert bench.queue.load_after(is_global=True) == 0
+
+
+def test_a_load_that_failed_is_tried_again() -> None:
+    bench = Bench([])
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=True) == 0
+    bench.queue.load_failed()
+    assert not bench.queue.is_drained
+    assert bench.queue.load_after(is_global=True) == 0
+
+
+def test_a_refused_transaction_that_fills_the_window_does_not_hide_the_others() -> None:
+    """2.x: 300 rows of one refused transaction, and one transaction behind them."""
+    bench = Bench([row(number, "long", UPDATED) for number in range(1, 301)] + session(301, "other"), is_modern=True)
+    bench.refuse(bench.must())
+    assert [bench.take().row.row_id for _ in range(3)] == [301, 302, 303]
+    assert bench.next() is None
+    bench.now = 60
+    order = []
+    while (call := bench.next()) is not None:
+        order.append(call.row.row_id)
+        bench.answer(call)
+    assert order == list(range(1, 301))
+    assert bench.queue.is_drained
+
+
+@dataclass
+class Delivery:
+    """What a CSMS saw of each row."""
+
+    seen: list[int] = field(default_factory=list)
+    payloads: dict[tuple[int, str], set[str]] = field(default_factory=dict)
+
+
+steps = st.lists(st.sampled_from(["answer", "answer", "answer", "refuse", "drop", "silence", "late", "grow", "wait"]), max_size=80)
+
+
+@settings(max_examples=150, deadline=None)
+@given(story=steps, is_modern=st.booleans(), sessions=st.integers(1, 60), updates=st.integers(0, 6))
+def test_whatever_happens_every_row_arrives_in_order_or_becomes_a_dead_letter(
+    story: list[str], is_modern: bool, sessions: int, updates: int
+) -> None:
+    """Random answers, refusals, lost links, silences, late answers and new rows."""
+    rows = [item for number in range(sessions) for item in session(1 + number * (updates + 2), f"t{number % 7}-{number}", updates)]
+    total = len(rows)
+    bench = Bench(rows, is_modern=is_modern, attempts=2)
+    delivery = Delivery()
+    last_call: RowCall | None = None
+    for step in [*story, *["answer"] * (total * 3 + 200)]:
+        if step == "grow":
+            extra = session(total + 1, f"new-{total}", 1)
+            total += len(extra)
+            bench.outbox.append(*extra)
+            bench.queue.grew()
+            continue
+        if step == "wait":
+            bench.now += 30
+            continue
+        if step == "late":
+            if last_call is not None:
+                bench.answer(last_call, is_current=False)
+            continue
+        call = bench.next()
+        if call is None:
+            bench.now += 60
+            if bench.queue.is_drained:
+                break
+            continue
+        payload = {key: value for key, value in call.call.payload.items() if key != "offline"}
+        delivery.payloads.setdefault((call.row.row_id, call.call.action), set()).add(repr(payload))
+        last_call = call
+        match step:
+            case "answer":
+                delivery.seen.append(call.row.row_id)
+                bench.answer(call)
+            case "refuse":
+                bench.refuse(call)
+            case "drop":
+                bench.drop(call)
+            case "silence":
+                bench.queue.unanswered(call, link_is_lost=False)
+    settled = [mark.row_id for mark in bench.outbox.log if isinstance(mark, Delivered | DeadLettered)]
+    assert sorted(settled) == list(range(1, total + 1))
+    assert bench.outbox.rows_by_id == {}
+    assert all(len(variants) == 1 for variants in delivery.payloads.values())
+    if not is_modern:
+        assert settled == sorted(settled)
+    by_transaction: dict[str, list[int]] = {}
+    notices = {item.row_id: item.notice.transaction_id for item in rows}
+    for row_id in settled:
+        by_transaction.setdefault(notices.get(row_id, f"new-{row_id}"), []).append(row_id)
+    assert all(order == sorted(order) for order in by_transaction.values())
+
+
+def test_what_is_not_durable_goes_in_order() -> None:
+    waiting = Waiting()
+    first, second = status(1), status(2)
+    waiting.put(first, 0)
+    waiting.put(second, 0)
+    assert waiting.take(lambda _: True) is first
+    assert waiting.take(lambda _: True) is second
+    assert waiting.take(lambda _: True) is None
+
+
+def test_a_full_queue_keeps_the_newest_status_of_each_connector() -> None:
+    waiting = Waiting(limit=4)
+    old, other = status(1, ConnectorStatus.OCCUPIED), status(2)
+    question = authorize()
+    new = status(1, ConnectorStatus.AVAILABLE)
+    for notice in (old, other, question, new):
+        assert waiting.put(notice, 0) == ()
+    last = status(3)
+    assert waiting.put(last, 0) == (old,)
+    assert [waiting.take(lambda _: True) for _ in range(4)] == [other, question, new, last]
+
+
+def test_a_queue_full_of_questions_drops_the_oldest() -> None:
+    waiting = Waiting(limit=2)
+    questions = [authorize(str(number)) for number in range(3)]
+    assert [waiting.put(question, 0) for question in questions] == [(), (), (questions[0],)]
+
+
+def test_a_lost_link_leaves_only_the_newest_statuses() -> None:
+    waiting = Waiting()
+    values = MeterValuesNotice(evse_id=EvseId(1), connector_id=ConnectorId(1), meter_values=())
+    old, new, question = status(1, ConnectorStatus.OCCUPIED), status(1), authorize()
+    for notice in (old, values, question, new):
+        waiting.put(notice, 0)
+    assert set(waiting.link_is_down()) == {old, values, question}
+    assert len(waiting) == 1
+    assert waiting.take(lambda _: True) is new
+
+
+def test_questions_expire_and_statuses_do_not() -> None:
+    waiting = Waiting()
+    early, late = authorize("early"), authorize("late")
+    waiting.put(status(1), 0)
+    waiting.put(early, 1)
+    waiting.put(late, 5)
+    assert waiting.oldest_question() == 1
+    assert waiting.expired(1) == (early,)
+    assert len(waiting) == 2
+    assert waiting.oldest_question() == 5
+
+
+def test_what_may_not_go_is_left_in_its_place() -> None:
+    waiting = Waiting()
+    waiting.put(authorize(), 0)
+    waiting.put(status(1), 0)
+    assert waiting.take(lambda notice: not isinstance(notice, AuthorizeNotice)) == status(1)
+    assert len(waiting) == 1
+
+
+def test_a_full_report_replaces_the_statuses_that_wait() -> None:
+    waiting = Waiting()
+    waiting.put(status(1), 0)
+    waiting.put(authorize(), 0)
+    waiting.forget_statuses()
+    assert len(waiting) == 1
