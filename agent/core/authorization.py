@@ -59,7 +59,7 @@ def ask(turn: Turn, evse: Evse, asked: Authorization) -> Evse:
 
 
 def answered(turn: Turn, request_id: RequestId, info: IdTokenInfo) -> None:
-    """The CSMS's answer to an Authorize. A late one, whose question is gone, only feeds the cache."""
+    """The CSMS's answer to an Authorize. A late one, whose question is gone, changes nothing."""
     for evse in turn.station.evses:
         if evse.authorization is not None and evse.authorization.request_id == request_id:
             remember(turn, evse.authorization.id_token, info)

@@ -13,6 +13,7 @@ from agent.domain.time import Instant
 from agent.domain.transaction import TriggerReason
 from agent.domain.variables import VariableKey
 
+_CHECKPOINT_MS = 60_000
 _MAX_AGE_MS = 10_000
 """A reading older than this is not sent as a present value."""
 
@@ -35,7 +36,15 @@ def periodic(turn: Turn, evse: Evse) -> Evse:
     if evse.sample_at is not None and turn.at.ms_since(evse.sample_at) >= 0:
         evse = turn.put(replace(evse, sample_at=_after(turn, evse.sample_at, var.TX_UPDATED_INTERVAL)))
         evse = _send_sample(turn, evse, TriggerReason.METER_VALUE_PERIODIC, ReadingContext.SAMPLE_PERIODIC, var.TX_UPDATED_MEASURANDS)
-    return evse
+    return _checkpoint(turn, evse)
+
+
+def _checkpoint(turn: Turn, evse: Evse) -> Evse:
+    """What a power cut falls back on is never older than a minute, however rarely values are sent."""
+    record, reading = evse.transaction, evse.reading
+    if record is None or reading is None or not evse.has_transaction or reading.at.ms_since(record.last_reading.at) < _CHECKPOINT_MS:
+        return evse
+    return turn.put(replace(evse, transaction=replace(record, last_reading=reading)))
 
 
 def triggered(turn: Turn, evse: Evse) -> None:

@@ -612,6 +612,15 @@ class TestPowerLoss:
         assert not rig.boards[EVSE1].is_closed
 
 
+def test_a_checkpoint_is_never_older_than_a_minute() -> None:
+    rig = online(values={var.TX_UPDATED_INTERVAL: "0"})
+    rig.charge()
+    rig.pass_ms(600_000)
+    record = rig.evse.transaction
+    assert record is not None
+    assert rig.at.ms_since(record.last_reading.at) <= 61_000
+
+
 class TestLeaving:
     def test_goes_to_x1_then_opens_then_leaves_and_keeps_the_transaction(self) -> None:
         rig = online()
