@@ -1,8 +1,11 @@
 """What a clean clone must be: nothing of one machine in it, every package pinned, the papers at the same version."""
 
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -111,7 +114,9 @@ def test_every_version_is_the_same() -> None:
     version = PROJECT["version"]
     assert agent.__version__ == version
     assert re.search(
-        rf"^## \[{re.escape(version)}\] - (Unreleased|\d{{4}}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+        rf"^## \[{re.escape(version)}\] - (Unreleased|\d{{4}}-\d\d-\d\d)$",
+        (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
 
 
@@ -149,3 +154,26 @@ def test_scripts_of_the_ci_are_executable_and_parse() -> None:
         path = ROOT / ".ci" / script
         assert path.stat().st_mode & 0o111, path
         subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def test_every_directory_with_code_is_a_package() -> None:
+    """One without `__init__.py` works in a checkout, and is missing in the wheel."""
+    directories = {path.parent for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in {"agent", "simulator"}}
+    assert [str(directory.relative_to(ROOT)) for directory in directories if not (directory / "__init__.py").is_file()] == []
+
+
+def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+    """A template, a migration or a font that is forgotten shows only on the charger."""
+    papers = {"pyproject.toml", "README.md", "LICENSE"}
+    for path in tracked():
+        inside = path.relative_to(ROOT)
+        if inside.parts[0] in {"agent", "simulator"} | papers:
+            (tmp_path / "source" / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, tmp_path / "source" / inside)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path)]
+    subprocess.run([*command, str(tmp_path / "source")], check=True, capture_output=True, timeout=110)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    sources = {str(path.relative_to(ROOT)) for path in tracked() if path.relative_to(ROOT).parts[0] in {"agent", "simulator"}}
+    not_needed = {name for name in sources if name.endswith((".po", ".pot", ".md"))}
+    assert sources - not_needed - held == set()
