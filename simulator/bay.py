@@ -228,10 +228,10 @@ class Bay:
         )
         self._settle()
 
-    def unplug(self) -> None:
-        """Pull the plug. Raises Refused when there is none or the bolt holds it."""
+    def unplug(self, *, at_vehicle: bool = False) -> None:
+        """Pull the plug, or the vehicle's end of the cable. Raises Refused when there is none or the bolt holds it."""
         self._plugged()
-        if self.is_locked:
+        if self.is_locked and not at_vehicle:
             raise Refused(f"the plug at EVSE {self.evse_id} is locked; it can be pulled when the charger has unlocked it")
         self.car = None
         self._settle()

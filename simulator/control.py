@@ -204,8 +204,9 @@ class WorldControl:
 
     def _unplug(self, params: Params, _wire: Wire) -> Json:
         evse_id = params.evse(self._world)
+        side = params.choice("side", ("charger", "vehicle"), "charger")
         params.end()
-        self._world.unplug(evse_id)
+        self._world.unplug(evse_id, at_vehicle=side == "vehicle")
         return {}
 
     def _pause(self, params: Params, _wire: Wire) -> Json:

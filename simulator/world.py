@@ -159,9 +159,9 @@ class World:
             lambda bay: bay.plug_in(max_current_a=max_current_a, phases=phases, delay_s=delay_s, soc=soc, capacity_kwh=capacity_kwh),
         )
 
-    def unplug(self, evse_id: EvseId) -> None:
-        """Pull the plug."""
-        self._with(evse_id, Bay.unplug)
+    def unplug(self, evse_id: EvseId, *, at_vehicle: bool = False) -> None:
+        """Pull the plug, or the vehicle's end of the cable, which no bolt of the charger holds."""
+        self._with(evse_id, lambda bay: bay.unplug(at_vehicle=at_vehicle))
 
     def pause(self, evse_id: EvseId) -> None:
         """Let the vehicle stop by itself."""

@@ -358,6 +358,16 @@ def test_the_bolt_holds_the_plug() -> None:
     lab.world.unplug(ONE)
 
 
+def test_the_bolt_does_not_hold_the_end_of_the_cable_at_the_vehicle() -> None:
+    """OCPP 1.6 TC_005 and 2.0.1 E09 need it: the driver pulls the cable at the vehicle while the plug at the charger is locked."""
+    lab = Lab(has_lock=True)
+    lab.world.plug_in(ONE)
+    lab.world.drive_lock(ONE, is_locked=True)
+    lab.wait(0.5)
+    lab.world.unplug(ONE, at_vehicle=True)
+    assert lab.pilot() is PilotState.A
+
+
 def test_a_stuck_bolt_is_reported_when_it_is_driven() -> None:
     lab = Lab(has_lock=True)
     lab.world.set_fault(SimFault.LOCK_STUCK, ONE)
