@@ -38,12 +38,11 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str | bytes) -> None:
-        """Keep this out of the log from now on. Raises ValueError when it has fewer than 4 characters."""
+        """Keep this out of the log from now on. One of fewer than 4 characters (a laboratory's) cannot be, and is left alone."""
         raw = secret.encode() if isinstance(secret, str) else secret
         text = raw.decode(errors="replace")
         if len(text) < SHORTEST_SECRET:
-            msg = f"a secret of {len(text)} characters cannot be kept out of a log; at least {SHORTEST_SECRET}"
-            raise ValueError(msg)
+            return
         base64 = b64encode(raw).decode()
         self._forms |= {text, repr(text)[1:-1], quote(text, safe=""), base64, base64.rstrip("="), raw.hex(), raw.hex().upper()}
         # The longest first: a form may be the beginning of another.
@@ -150,7 +149,7 @@ def set_level(level: str) -> None:
 
 
 def register_secret(secret: str | bytes) -> None:
-    """Keep a secret out of the log from now on. Raises ValueError when it is too short to be told from other text."""
+    """Keep a secret out of the log from now on; one of fewer than 4 characters cannot be told from other text and stays."""
     _redactor.add(secret)
 
 
