@@ -342,6 +342,8 @@ def test_a_power_cut_drops_the_contactor() -> None:
     lab.world.lose_power()
     assert lab.amps() == (0, 0, 0)
     assert lab.world.state()["evses"][0]["pilot"]["signal"] == PilotSignal.X1  # type: ignore[index,call-overload]
+    lab.timers.run_soon()
+    assert lab.pilot() is PilotState.B
 
 
 # -------------------------------------------------------------------------------------------------------------- lock
@@ -365,6 +367,7 @@ def test_the_bolt_does_not_hold_the_end_of_the_cable_at_the_vehicle() -> None:
     lab.world.drive_lock(ONE, is_locked=True)
     lab.wait(0.5)
     lab.world.unplug(ONE, at_vehicle=True)
+    lab.wait(0.1)
     assert lab.pilot() is PilotState.A
 
 
