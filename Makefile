@@ -13,13 +13,12 @@ help: ## what there is
 
 setup: $(STAMP) ## create .venv with everything in it
 
-# The stamp is written last, so that an interrupted set-up is done again. Editable in the plain way: the import hook of the other one adds
-# 12 ms to the start of every process, and `make bench` measures starts.
+# The stamp is written last, so that an interrupted set-up is done again.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "charger-agent needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): set PYTHON=..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 run: setup ## the demo: charger, car, portal and payment on one web page

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import agent
+from tests.test_import_rules import imports
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -177,3 +178,19 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     sources = {str(path.relative_to(ROOT)) for path in tracked() if path.relative_to(ROOT).parts[0] in {"agent", "simulator"}}
     not_needed = {name for name in sources if name.endswith((".po", ".pot", ".md"))}
     assert sources - not_needed - held == set()
+
+
+@pytest.mark.parametrize("package", ["simulator", "tests"])
+def test_what_is_imported_is_required(package: str) -> None:
+    """What is installed here only because something else needs it may be missing elsewhere (of `agent`: tests/test_import_rules.py)."""
+    declared = {canonicalize_name(wanted.name) for wanted in requirements()} | {"charger-agent"}
+    homes = packages_distributions()
+    missing: set[str] = set()
+    for entry in imports(ROOT, package):
+        top = entry.module.split(".")[0]
+        is_tool = "tools" in entry.file.parts  # run by hand once in a while, and says itself what it needs
+        if is_tool or top in sys.stdlib_module_names or top in {"agent", "simulator", "tests", "_pytest"}:
+            continue
+        if not {canonicalize_name(name) for name in homes.get(top, [])} & declared:
+            missing.add(f"{top} ({entry.file.relative_to(ROOT)}:{entry.line})")
+    assert missing == set()
