@@ -240,6 +240,8 @@ def _recovering(turn: Turn, evse: Evse) -> Evse:
         return evse
     reading = evse.reading
     ended_at = stop.ended_at or turn.at
+    if stop.fixed_reading is not None:
+        return transactions.end(turn, evse, stop, stop.fixed_reading, is_estimated=True, ended_at=ended_at)
     if reading is not None and reading.energy_wh is not None:
         if continues(record.last_reading, reading):
             # Nothing flows through an open contactor: the register at the boot is the register at the cut.

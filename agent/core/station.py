@@ -209,7 +209,7 @@ def _evse_event(
             turn.put(replace(evse, pilot=control_pilot.measured(evse.pilot, state, turn.at)))
         case ContactorReported(is_closed=is_closed):
             turn.put(replace(evse, contactor_closed=is_closed))
-        case ContactorRefused(interlock=interlock) if evse.contactor_commanded or evse.contactor_closed:
+        case ContactorRefused(interlock=interlock) if evse.contactor_commanded:
             turn.remark("contactor_refused", evse, interlock.value, is_warning=True)
             turn.put(replace(evse, contactor_commanded=False, close_not_before=turn.at.plus_ms(session.CLOSE_RETRY_MS)))
         case ContactorRefused():

@@ -49,6 +49,7 @@ from agent.hal.api import EvseSetup, HalDriver, HalSetup, NetworkLink
 from agent.hal.guard import Guard
 from agent.hal.registry import open_driver
 from agent.metering.api import Meter, MeterSpec, open_meter
+from agent.metering.lifetime import LifetimeState
 from agent.ocpp_client.adapter import BootInfo
 from agent.ocpp_client.backoff import BackOff
 from agent.ocpp_client.client import ClientTuning, OcppClient
@@ -72,6 +73,7 @@ LEAVE_S: Final = 4.5
 DRAIN_S: Final = 8.0
 """A commanded soft reset waits this long for the outbox to be delivered."""
 STORE_STUCK_S: Final = 15.0
+LIFETIME_STEP_MS: Final = 60_000
 VOLTAGE: Final = 230
 
 
@@ -169,6 +171,7 @@ class _Reports:
 
     def on_reading(self, reading: Reading) -> None:
         self._post(MeterRead(reading))
+        self._app.keep_lifetime(reading)
 
     def on_lost(self, evse_id: EvseId, reason: str) -> None:
         self._post(MeterLost(evse_id, reason))
@@ -345,7 +348,11 @@ class App:
                 self._early.append(MeterLost(evse_id, "no meter is configured: add [evse.meter]"))
                 continue
             power_w = Decimal(VOLTAGE * evse.max_current_a * evse.phases)
-            spec = MeterSpec(evse_id=evse_id, driver=driver, template=template, url=url, max_power_w=power_w)
+            kept = self.store.lifetime(evse_id)
+            resume = None
+            if kept is not None:
+                resume = LifetimeState(kept.total_wh, kept.register_wh, kept.at, kept.serial_number)
+            spec = MeterSpec(evse_id=evse_id, driver=driver, template=template, url=url, max_power_w=power_w, resume=resume)
             self.meters[evse_id] = open_meter(spec, buses=self.buses, sink=reports, now=self.clock.now)
 
     def _begin(self, recovered: Recovered) -> None:
@@ -373,6 +380,18 @@ class App:
         now = self.clock.now()
         if now.utc is not None:
             self.store.set_anchor(now.boot_id, now.mono_ms, now.utc)
+
+    def keep_lifetime(self, reading: Reading) -> None:
+        """Keep the lifetime register for statistics: once a minute is enough, the meter's own register survives."""
+        kept = self.store.lifetime(reading.evse_id)
+        meter = self.meters.get(reading.evse_id)
+        if meter is None or (kept is not None and reading.at.ms_since(kept.at) < LIFETIME_STEP_MS and kept.at.boot_id == self.boot_id):
+            return
+        state = meter.status().lifetime
+        if state is not None:
+            self.store.save_lifetime(
+                reading.evse_id, total_wh=state.total_wh, register_wh=state.register_wh, at=state.at, serial_number=state.serial_number
+            )
 
     def _read_meter(self, evse_id: EvseId) -> None:
         meter = self.meters.get(evse_id)

@@ -606,6 +606,17 @@ class TestPowerLoss:
         rig.pass_ms(2_000, reads=False)
         assert rig.notices()[-1].event_type is TransactionEventType.ENDED
 
+    def test_a_jump_of_the_register_over_the_cut_is_not_believed(self) -> None:
+        rig = self.rebooted(boot_id="boot-2", energy=Decimal(99_999_999))
+        assert rig.evse.reading is None
+        first_new = replace(rig.recovered.transactions[0].last_reading, at=rig.at, energy_wh=rig.energy[EVSE1])
+        rig.apply(MeterDiscontinuity(EVSE1, Discontinuity.JUMP, None, first_new))
+        rig.read()
+        ended = rig.notices()[-1]
+        assert ended.event_type is TransactionEventType.ENDED
+        assert ended.register_wh is not None
+        assert ended.register_wh < 1_010_000
+
     def test_no_contactor_closes_while_it_recovers(self) -> None:
         rig = self.rebooted(boot_id="boot-2")
         rig.ready()
