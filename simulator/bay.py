@@ -203,11 +203,13 @@ class Bay:
         self._settle()
 
     def lose_power(self) -> None:
-        """Cut the supply of the charger's electronics: the coil drops, the pilot offers nothing."""
+        """Cut the supply of the charger's electronics for a moment: the coil drops, and the vehicle, without a pilot, leaves C at once."""
         self.wants_closed = False
         self._permitted_until_us = self._now_us
         if self.is_closed and SimFault.CONTACTOR_WELDED not in self.faults:
             self._move_contact(is_closed=False)
+        if self.car is not None:
+            self.car.is_charging_level = False
         self.output = X1
         self._settle()
 

@@ -223,8 +223,8 @@ async def _serve(options: argparse.Namespace) -> None:
     leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
-    await process.start()
     try:
+        await process.start()
         meters = ", ".join(address.url for setup in setups if (address := rig.address(setup.evse_id)) is not None)
         print(f"world ready socket={options.socket} meters={meters}", flush=True)
         await leave.wait()
