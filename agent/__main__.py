@@ -28,11 +28,16 @@ def main(arguments: list[str] | None = None) -> int:
 
     from agent.config.loader import ConfigError, load_config
     from agent.runtime.check import VALIDATORS
+    from agent.runtime.variables import VariableError, initial_variables
 
     try:
         config = load_config(options.config, VALIDATORS)
+        initial_variables(config)
     except ConfigError as error:
         print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except VariableError as error:
+        print(f"{options.config}: variables: {error}", file=sys.stderr)
         return EXIT_CONFIG
     if options.check:
         print(f"{options.config}: the configuration is good")

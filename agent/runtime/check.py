@@ -13,7 +13,8 @@ def _variables(value: object) -> str | None:
     if not isinstance(value, Mapping):
         return None
     given = {str(name): str(text) for name, text in value.items()}
-    _, problems = assign_configured(Variables.of(definitions()), given)
+    # Only this section is seen here, so every connector may be a socket-outlet; `initial_variables` judges by the one that there is.
+    _, problems = assign_configured(Variables.of(definitions(is_tethered=False)), given)
     return "; ".join(problems) or None
 
 
