@@ -351,7 +351,7 @@ class App:
             kept = self.store.lifetime(evse_id)
             resume = None
             if kept is not None:
-                resume = LifetimeState(kept.total_wh, kept.register_wh, kept.at, kept.serial_number)
+                resume = LifetimeState(total_wh=kept.total_wh, register_wh=kept.register_wh, at=kept.at, serial_number=kept.serial_number)
             spec = MeterSpec(evse_id=evse_id, driver=driver, template=template, url=url, max_power_w=power_w, resume=resume)
             self.meters[evse_id] = open_meter(spec, buses=self.buses, sink=reports, now=self.clock.now)
 
