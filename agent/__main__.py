@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -46,7 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
     from agent.runtime.logging import set_up_logging
 
     set_up_logging(config.log.level.value)
+    _keep_out_of_the_log(config)
     return _serve(config, arguments)
+
+
+def _keep_out_of_the_log(config: "Config") -> None:
+    """The owner's claim code and the password never reach a log line, whoever writes it."""
+    from agent.runtime.logging import register_secret
+
+    if config.station.uid:
+        register_secret(config.station.uid)
+    if config.ocpp.password_file is not None:
+        with contextlib.suppress(OSError):  # the connection tells that it cannot be read, and tries again
+            register_secret(config.ocpp.password_file.read_bytes().rstrip(b"\r\n"))
 
 
 def _serve(config: "Config", arguments: list[str] | None) -> int:

@@ -6,6 +6,7 @@ from agent.config.loader import Validator
 from agent.core.variables import Variables, definitions
 from agent.hal.registry import installed
 from agent.metering.api import MeterConfigError, find_driver
+from agent.qr_display.content import validate_template
 from agent.runtime.variables import assign_configured
 
 
@@ -32,8 +33,10 @@ def _meter_driver(value: object) -> str | None:
 
 
 def _meter_template(value: object) -> str | None:
-    from agent.metering.template import TemplateError, load_template
+    from agent.metering.template import TemplateError, load_template, template_names
 
+    if value not in template_names():
+        return f"there is no such template; there are {', '.join(template_names())}"
     try:
         load_template(str(value))
     except TemplateError as error:
@@ -52,9 +55,14 @@ def _meter_url(value: object) -> str | None:
     return None
 
 
+def _qr_template(value: object) -> str | None:
+    return validate_template(str(value)) if value else None
+
+
 VALIDATORS: Mapping[str, Validator] = {
     "variables": _variables,
     "hal.driver": _hal_driver,
+    "qr.template": _qr_template,
     "evse.meter.driver": _meter_driver,
     "evse.meter.template": _meter_template,
     "evse.meter.url": _meter_url,
