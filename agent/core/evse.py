@@ -122,7 +122,7 @@ def _unplugged(turn: Turn, evse: Evse) -> Evse:
             return evse
         if evse.config.has_lock and not turn.station.variables.boolean(var.UNLOCK_ON_EV_SIDE_DISCONNECT) and evse.transaction is not None:
             evse = turn.put(replace(evse, held_for=evse.transaction.id_token))
-        return request_stop(turn, evse, StoppedReason.EV_DISCONNECTED, TriggerReason.EV_DEPARTED, at_once=True)
+        return request_stop(turn, evse, StoppedReason.EV_DISCONNECTED, TriggerReason.EV_COMMUNICATION_LOST, at_once=True)
     if evse.phase is Phase.STOPPING and evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN:
         return _to_stage(turn, evse, StopStage.OPENING)
     if evse.phase is Phase.FINISHED:

@@ -26,11 +26,11 @@ def of(turn: Turn, evse: Evse) -> StatusNotice:
     """The EVSE's connector status now."""
     fault = fault_of(turn.station, evse)
     stage, charging_state = _stage(evse)
-    if fault is not None and stage is not SessionStage.TRANSACTION:
+    if fault is not None and not evse.has_transaction:
         status = ConnectorStatus.FAULTED
-    elif not availability.is_operative(turn.station, evse) and stage is not SessionStage.TRANSACTION:
+    elif not availability.is_operative(turn.station, evse) and not evse.has_transaction:
         status = ConnectorStatus.UNAVAILABLE
-    elif evse.plugged_at is not None or stage is SessionStage.TRANSACTION:
+    elif evse.plugged_at is not None or evse.has_transaction:
         status = ConnectorStatus.OCCUPIED
     else:
         status = ConnectorStatus.AVAILABLE
@@ -48,6 +48,9 @@ def of(turn: Turn, evse: Evse) -> StatusNotice:
 
 def _stage(evse: Evse) -> tuple[SessionStage, ChargingState | None]:
     if evse.has_transaction and evse.transaction is not None:
+        if evse.stop is not None and evse.stop.ends_transaction and evse.phase is Phase.STOPPING and evse.plugged_at is None:
+            # 1.6 4.9, TC_005: nothing is charging any more, and nobody else may begin before the last register is read.
+            return SessionStage.FINISHING, None
         return SessionStage.TRANSACTION, evse.transaction.charging_state
     if evse.phase is Phase.FINISHED and evse.authorization is None:
         return SessionStage.FINISHING, None

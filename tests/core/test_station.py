@@ -234,7 +234,13 @@ class TestEnergyOff:
         assert not rig.boards[EVSE1].is_closed
         rig.pass_ms(3_000)
         assert rig.notices()[-1].stopped_reason is StoppedReason.EV_DISCONNECTED
+        assert rig.notices()[-1].trigger is TriggerReason.EV_COMMUNICATION_LOST  # 2.0.1 E10; EVDeparted is a parking bay's word
         assert rig.evse.phase is Phase.FREE
+        # 1.6 TC_005_1: Finishing before Available, and not Available before the last register is read.
+        assert stages(rig)[-2:] == [
+            (ConnectorStatus.OCCUPIED, SessionStage.FINISHING, None),
+            (ConnectorStatus.AVAILABLE, SessionStage.NONE, None),
+        ]
 
     @pytest.mark.parametrize(
         ("fault", "reason"),
