@@ -1,5 +1,6 @@
 """`chargerctl`: asks the daemon over its Unix socket and prints the answer, for people or as JSON. Imports little: it starts fast."""
 
+import io
 import json
 import socket
 import sys
@@ -7,22 +8,34 @@ import sys
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNREACHABLE = 0, 1, 2, 3, 4
 DEFAULT_SOCKET = "/run/charger-agent/diag.sock"
 TIMEOUT_S = 10.0
-FORBIDDEN = -32001
-BAD_REQUESTS = frozenset({-32601, -32602, -32600})
+"""The daemon answers every call within 8 s."""
+MAX_LINE_BYTES = 65_536
+"""Longest request that the daemon takes."""
+REFUSALS = frozenset({-32001, -32003})
+"""The role does not suffice; too many clients."""
+BAD_REQUESTS = frozenset({-32602, -32600})
 
 USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
 
   status                    connection, EVSEs, clock, storage
   why [EVSE]                why it does not charge, since when, and the cure
-  meter [EVSE]              meters: newest reading and health
+  meter [EVSE]              meters: newest reading and health; buses
   sessions [LIMIT]          stored transactions, the newest first
   queue                     messages that wait for the CSMS, dead letters
+  queue resend ROW          send a dead letter again
   events [LIMIT]            what happened, the newest last
-  config [show|get NAME|set NAME VALUE]
-                            OCPP variables with value and source
+  config [show]             OCPP variables with value and source
+  config get NAME           one of them, by 2.x name or 1.6 key
+  config set NAME VALUE     set it; it beats the configuration file
   methods                   what the socket offers (OpenRPC)
 
-exit codes: 0 fine, 1 something is wrong, 2 usage, 3 refused, 4 daemon not reachable
+options, anywhere:
+  --json                    the daemon's answer as JSON
+  --socket PATH             default /run/charger-agent/diag.sock
+  --                        what follows is no option
+  --version, --help
+
+exit codes: 0 fine, 1 it failed, 2 usage, 3 refused, 4 daemon not reachable
 """
 
 
@@ -34,18 +47,29 @@ class Refused(Exception):
         self.code = code
 
 
+class UsageError(Exception):
+    """The words make no sense; the sentence says why."""
+
+
 def call(path: str, method: str, params: dict[str, object]) -> object:
-    """One question, one answer. Raises Refused and OSError."""
-    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}) + "\n"
+    """One question, one answer. Raises Refused as the daemon answers, OSError where none answers, ValueError where it is no daemon."""
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    if len(request) > MAX_LINE_BYTES:
+        raise Refused(-32600, f"the request has {len(request)} bytes; at most {MAX_LINE_BYTES} are allowed")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(TIMEOUT_S)
         sock.connect(path)
-        sock.sendall(request.encode())
+        try:  # noqa: SIM105 - contextlib is an import
+            sock.sendall(request + b"\n")
+        except BrokenPipeError:
+            pass  # it has answered already: too many clients
         with sock.makefile("rb") as lines:
             line = lines.readline()
     if not line:
-        raise OSError("the daemon closed the connection without an answer")
+        raise ConnectionResetError("the daemon closed the connection without an answer")
     answer = json.loads(line)
+    if not isinstance(answer, dict) or ("result" in answer) == ("error" in answer):
+        raise ValueError("the answer is no JSON-RPC 2.0")
     if "error" in answer:
         raise Refused(int(answer["error"]["code"]), str(answer["error"]["message"]))
     return answer["result"]
@@ -53,74 +77,140 @@ def call(path: str, method: str, params: dict[str, object]) -> object:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code says how it went."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    path, as_json = DEFAULT_SOCKET, False
-    while words and words[0].startswith("-"):
-        option = words.pop(0)
-        if option == "--json":
-            as_json = True
-        elif option == "--socket" and words:
-            path = words.pop(0)
-        elif option.startswith("--socket="):
-            path = option.partition("=")[2]
-        elif option in {"-h", "--help"}:
-            sys.stdout.write(USAGE)
-            return EXIT_OK
-        else:
-            return _usage(f"unknown option {option}")
-    if "--json" in words:
-        words.remove("--json")
-        as_json = True
-    asked = _question(words)
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `chargerctl events | head`: the reader has seen enough
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere, and says nothing
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+    return code
+
+
+def _run(given: list[str]) -> int:
+    try:
+        words, path, as_json = _options(given)
+        asked = _question(words)
+    except UsageError as error:
+        sys.stderr.write(f"chargerctl: {error}\n\n{USAGE}")
+        return EXIT_USAGE
     if isinstance(asked, str):
-        return _usage(asked)
+        sys.stdout.write(asked)
+        return EXIT_OK
     method, params = asked
     try:
         result = call(path, method, params)
     except Refused as error:
-        sys.stderr.write(f"chargerctl: {error}\n")
-        return EXIT_REFUSED if error.code == FORBIDDEN else EXIT_USAGE if error.code in BAD_REQUESTS else EXIT_FAILED
+        return _complain(str(error), EXIT_REFUSED if error.code in REFUSALS else EXIT_USAGE if error.code in BAD_REQUESTS else EXIT_FAILED)
+    except PermissionError:
+        return _complain(f"{path}: this user may not; become a member of the group charger-agent, or use sudo", EXIT_REFUSED)
     except OSError as error:
-        sys.stderr.write(f"chargerctl: no daemon at {path} ({error}); is it running? systemctl status charger-agent\n")
-        return EXIT_UNREACHABLE
+        return _complain(_unreachable(path, error), EXIT_UNREACHABLE)
+    except (ValueError, KeyError, TypeError) as error:
+        return _complain(f"{path} is served by something that is no charger-agent ({error})", EXIT_FAILED)
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
-        return EXIT_OK
-    from agent.cli import text
-
-    sys.stdout.write(text.render(method, result))
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    else:
+        _show(method, result)
     return EXIT_OK
 
 
-def _usage(problem: str) -> int:
-    sys.stderr.write(f"chargerctl: {problem}\n{USAGE}")
-    return EXIT_USAGE
+def _show(method: str, result: object) -> None:
+    from agent.cli import text
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no reason to say nothing
+    try:
+        shown = text.render(method, result)
+    except (KeyError, TypeError, ValueError) as error:
+        # After an update the daemon may be older than this command until it is restarted.
+        sys.stderr.write(f"chargerctl: the daemon is of another version and its answer is shown as it is ({error!r})\n")
+        shown = json.dumps(result, indent=2) + "\n"
+    sys.stdout.write(shown)
+
+
+def _unreachable(path: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"there is no socket {path}: the daemon does not run, or serves another ([diagnostics] socket); systemctl status charger-agent"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody serves {path}: the daemon has crashed; journalctl -u charger-agent -e"
+    if isinstance(error, TimeoutError):
+        return f"{path}: no answer within {TIMEOUT_S:g} s; the daemon hangs, its watchdog will restart it; journalctl -u charger-agent -e"
+    return f"{path}: {error.strerror or error}; systemctl status charger-agent"
+
+
+def _complain(problem: str, code: int) -> int:
+    sys.stderr.write("chargerctl: " + problem.encode("ascii", "backslashreplace").decode() + "\n")
+    return code
+
+
+def _options(given: list[str]) -> tuple[list[str], str, bool]:
+    """The words without the options, which may stand anywhere."""
+    words: list[str] = []
+    path, as_json = DEFAULT_SOCKET, False
+    rest = iter(given)
+    for word in rest:
+        if word == "--":
+            words.extend(rest)
+        elif word == "--json":
+            as_json = True
+        elif word == "--socket" or word.startswith("--socket="):
+            path = word.partition("=")[2] or next(rest, "")
+            if not path:
+                raise UsageError("--socket needs a path")
+        elif word in {"-h", "--help"}:
+            words = ["help"]
+            break
+        elif word == "--version":
+            words = ["version"]
+            break
+        elif word.startswith("--"):
+            raise UsageError(f"unknown option {word}")
+        else:
+            words.append(word)
+    return words, path, as_json
 
 
 def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
+    """Method and parameters, or what is printed without asking anybody. Raises UsageError."""
     match words:
-        case ["status" | "queue" as method]:
+        case ["status" | "queue" | "why" | "meter" | "sessions" | "events" | "config" as method]:
             return method, {}
-        case ["methods"]:
-            return "rpc.discover", {}
-        case ["why" | "meter" as method]:
-            return method, {}
-        case ["why" | "meter" as method, number] if number.isdigit():
-            return method, {"evse": int(number)}
-        case ["sessions" | "events" as method]:
-            return method, {}
-        case ["sessions" | "events" as method, number] if number.isdigit():
-            return method, {"limit": int(number)}
-        case ["config"] | ["config", "show"]:
+        case ["why" | "meter" as method, number]:
+            return method, {"evse": _whole(number, "EVSE")}
+        case ["sessions" | "events" as method, number]:
+            return method, {"limit": _whole(number, "LIMIT")}
+        case ["queue", "resend", number]:
+            return "queue.resend", {"row": _whole(number, "ROW")}
+        case ["config", "show"]:
             return "config", {}
         case ["config", "get", name]:
             return "config", {"name": name}
         case ["config", "set", name, value]:
             return "config.set", {"name": name, "value": value}
+        case ["methods"]:
+            return "rpc.discover", {}
+        case ["help"]:
+            return USAGE
+        case ["version"]:
+            from agent import __version__
+
+            return f"chargerctl {__version__}\n"
         case []:
-            return "a command is needed"
+            raise UsageError("a command is needed")
         case _:
-            return f"not understood: {' '.join(words)}"
+            raise UsageError(f"not understood: {' '.join(words)}")
+
+
+def _whole(word: str, name: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) <= 15):
+        raise UsageError(f"{name} must be a whole number, not {word}")
+    return int(word)
 
 
 if __name__ == "__main__":

@@ -1,145 +1,244 @@
 """The socket's answers as text for a terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
 
 Row = Mapping[str, object]
 
 
 def render(method: str, result: object) -> str:
-    """The answer of a method as lines of text."""
+    """The answer of a method as lines of text. Raises KeyError, TypeError or ValueError where the answer has another shape."""
     writer = _WRITERS.get(method)
     if writer is None:
         import json
 
-        return json.dumps(result, ensure_ascii=False, indent=2) + "\n"
-    return "\n".join(writer(result)) + "\n"
+        return json.dumps(result, indent=2) + "\n"
+    return "".join(_plain(line).rstrip() + "\n" for line in writer(result))
 
 
-def _rows(value: object) -> Sequence[Row]:
-    return cast("Sequence[Row]", value)
+def _plain(line: str) -> str:
+    """Without what could drive a terminal: parts of an answer were written by a CSMS or a meter."""
+    return line if line.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 def _row(value: object) -> Row:
-    return cast("Row", value)
+    if not isinstance(value, dict):
+        raise TypeError(f"an object was expected, not {type(value).__name__}")
+    return value
+
+
+def _items(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list was expected, not {type(value).__name__}")
+    return value
+
+
+def _rows(value: object) -> list[Row]:
+    return [_row(item) for item in _items(value)]
 
 
 def _show(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _status(result: object) -> list[str]:
+def _duration(value: object) -> str:
+    seconds = int(str(value))
+    for limit, unit, name in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds // 86_400} days"
+
+
+def _count(value: object, one: str, many: str) -> str:
+    return f"{_show(value)} {one if value == 1 else many}"
+
+
+def _status(result: object) -> Iterator[str]:
     top = _row(result)
-    csms, storage, clock = _row(top["csms"]), _row(top["storage"]), _row(top["clock"])
-    lines = [
-        f"station   {top['station_id']}   charger-agent {top['version']}",
-        f"clock     {_show(clock['utc'])} (from {clock['trust']})",
-        f"portal    {csms['state']} for {csms['since_s']} s, {_show(csms['subprotocol'])}, {csms['url']}",
-    ]
-    if csms["last_error"]:
-        lines.append(f"          last error: {csms['last_error']}" + (f"; cure: {csms['cure']}" if csms["cure"] else ""))
-    health = "good" if storage["is_durable"] else f"FAILED: {storage['trouble']}"
-    lines.append(f"storage   {health}, {storage['queued']} messages wait, {storage['dead_letters']} dead letters, {storage['path']}")
+    clock = _row(top["clock"])
+    rss = top["rss_kib"]
+    memory = "" if rss is None else f", {int(str(rss)) / 1024:.1f} MiB"
+    yield f"station   {top['station_id']}, charger-agent {top['version']}, up {_duration(top['uptime_s'])}{memory}"
+    yield f"clock     {_show(clock['utc'])}, from {clock['trust']}"
+    yield from _portal(_row(top["csms"]))
+    yield from _storage(_row(top["storage"]))
+    for fault in _rows(top["faults"]):
+        detail = f": {fault['detail']}" if fault["detail"] else ""
+        yield f"FAULT     {fault['kind']}{detail}, for {_duration(fault['since_s'])}"
     for evse in _rows(top["evses"]):
-        faults = ", ".join(map(str, cast("Sequence[object]", evse["faults"]))) or "none"
-        lines.append(
-            f"EVSE {evse['evse']}    {evse['screen']}, pilot {_show(evse['pilot'])}, offers {evse['offered_a']} A, "
-            f"contactor {evse['contactor']}, faults {faults}"
-        )
-        if evse["transaction_id"]:
-            lines.append(
-                f"          {evse['charging_state']}, {evse['energy_wh']} Wh, {_show(evse['cost'])}, transaction {evse['transaction_id']}"
-            )
-    return lines
+        yield from _status_evse(evse)
 
 
-def _why(result: object) -> list[str]:
-    lines = []
+def _portal(csms: Row) -> Iterator[str]:
+    how = f" over {csms['subprotocol']}" if csms["subprotocol"] else ""
+    yield f"portal    {csms['state']} for {_duration(csms['since_s'])}{how}, {csms['url']}"
+    if csms["next_attempt_s"] is not None:
+        yield f"          next attempt to connect in {_duration(csms['next_attempt_s'])}"
+    if csms["last_error"]:
+        yield f"          last error: {csms['last_error']}"
+        if csms["cure"]:
+            yield f"          cure: {csms['cure']}"
+
+
+def _storage(storage: Row) -> Iterator[str]:
+    waiting = _count(storage["queued"], "message waits", "messages wait")
+    letters = _count(storage["dead_letters"], "dead letter", "dead letters")
+    if storage["is_durable"]:
+        yield f"storage   good, {waiting}, {letters}, {_show(storage['path'])}"
+    else:
+        yield f"storage   FAILED: {_show(storage['trouble'])}"
+        yield f"          {waiting}, {letters}"
+
+
+def _status_evse(evse: Row) -> Iterator[str]:
+    faults = ", ".join(map(str, _items(evse["faults"])))
+    lock = f", plug {evse['lock']}" if evse["lock"] else ""
+    yield (
+        f"{'EVSE ' + str(evse['evse']):<9} {evse['screen']}, pilot {_show(evse['pilot'])}, offers {evse['offered_a']} A, "
+        f"contactor {evse['contactor']}{lock}{', faults: ' + faults if faults else ''}"
+    )
+    if evse["transaction_id"]:
+        figures = [f"{_show(evse['energy_wh'])} Wh"]
+        figures += [f"{evse['power_w']} W"] if evse["power_w"] is not None else []
+        figures += [f"{evse['seconds']} s"] if evse["seconds"] is not None else []
+        figures += [str(evse["cost"])] if evse["cost"] else []
+        yield f"          {evse['charging_state']}, {', '.join(figures)}, transaction {evse['transaction_id']}"
+    if evse["blocker"]:
+        yield f"          no energy flows: {evse['blocker']} (chargerctl why {evse['evse']})"
+
+
+def _why(result: object) -> Iterator[str]:
     for evse in _rows(result):
-        blocker = evse["blocker"]
+        chain, blocker = _rows(evse["chain"]), evse["blocker"]
         if blocker is None:
-            lines.append(f"EVSE {evse['evse']}: energy may flow")
+            yield f"EVSE {evse['evse']}: energy may flow"
         else:
             found = _row(blocker)
-            since = "" if found["since_s"] is None else f", for {found['since_s']} s"
-            lines += [f"EVSE {evse['evse']}: {found['name']}: {found['text']}{since}", f"  cure: {found['cure']}"]
-        for condition in _rows(evse["chain"]):
-            lines.append(f"  [{'x' if condition['holds'] else ' '}] {condition['name']}: {condition['text']}")
-    return lines
+            yield f"EVSE {evse['evse']} does not charge: {found['text']}{_since(found)}"
+            yield f"  cure: {found['cure']}"
+        is_before = True
+        for condition in chain:
+            if condition["holds"]:
+                mark = "ok"
+            else:
+                mark = "NO" if is_before else "--"
+                is_before = False
+            yield f"  {mark}  {condition['name']!s:14} {condition['text']}{'' if mark == 'NO' else _since(condition)}"
 
 
-def _meter(result: object) -> list[str]:
-    lines = []
-    for meter in _rows(result):
-        if "template" not in meter:
-            lines.append(f"EVSE {meter['evse']}: {meter['problem']}")
+def _since(condition: Row) -> str:
+    return "" if condition["since_s"] is None else f", for {_duration(condition['since_s'])}"
+
+
+def _meter(result: object) -> Iterator[str]:
+    top = _row(result)
+    for meter in _rows(top["meters"]):
+        if meter["template"] is None:
+            yield f"EVSE {meter['evse']}: {meter['problem']}"
             continue
-        lines.append(f"EVSE {meter['evse']}: {meter['template']} at {meter['where']}, serial number {_show(meter['serial_number'])}")
-        lines.append(
-            f"  {'LOST' if meter['is_lost'] else 'answers'}: {meter['readings']} readings, {meter['suspect_readings']} suspect, "
-            f"{meter['failed_reads']} failed" + (f"; {meter['problem']}" if meter["problem"] else "")
-        )
+        health = "answers"
+        if meter["is_lost"]:
+            health = "LOST" if meter["lost_s"] is None else f"LOST for {_duration(meter['lost_s'])}"
+        yield f"EVSE {meter['evse']}: {meter['template']} at {meter['where']}, serial number {_show(meter['serial_number'])}"
+        yield f"  {health}: {meter['readings']} readings, {meter['suspect_readings']} suspect, {meter['failed_reads']} reads failed"
+        if meter["problem"]:
+            yield f"  problem: {meter['problem']}"
         if meter["reading"] is not None:
-            reading = _row(meter["reading"])
-            lines.append(f"  register {reading['energy_wh']} Wh (step {reading['resolution_wh']} Wh), read {reading['age_ms']} ms ago")
-            lines += [f"  {q['measurand']} {_show(q['phase'])}: {q['value']}" for q in _rows(reading["quantities"])]
-    return lines
+            yield from _reading(_row(meter["reading"]))
+    for bus in _rows(top["buses"]):
+        yield from _bus(bus)
 
 
-def _sessions(result: object) -> list[str]:
-    lines = ["started                   Wh        cost          reason          transaction"]
+def _reading(reading: Row) -> Iterator[str]:
+    doubt = "" if reading["quality"] == "good" else f", {reading['quality']}"
+    yield f"  register {_show(reading['energy_wh'])} Wh in steps of {reading['resolution_wh']} Wh, read {reading['age_ms']} ms ago{doubt}"
+    for quantity in _rows(reading["quantities"]):
+        yield f"  {quantity['measurand']!s:32} {_show(quantity['phase']):5} {quantity['value']}"
+
+
+def _bus(bus: Row) -> Iterator[str]:
+    yield (
+        f"bus {bus['bus']}: {'open' if bus['is_open'] else 'CLOSED'}, {bus['requests']} requests, {bus['answers']} answers, "
+        f"{bus['timeouts']} time-outs, {bus['exceptions']} exceptions, {bus['bad_frames']} bad frames, {bus['reconnects']} reconnects"
+    )
+    for device in _rows(bus["devices"]):
+        rest = f", left alone for {device['quarantine_s']} s" if device["quarantine_s"] else ""
+        yield (
+            f"  device {device['device']}: {device['requests']} requests, {device['answers']} answers, {device['timeouts']} time-outs, "
+            f"{device['exceptions']} exceptions, {device['failures_in_a_row']} failures in a row{rest}"
+        )
+
+
+def _sessions(result: object) -> Iterator[str]:
+    yield f"{'started':25} {'Wh':>8}  {'cost':14} {'ended by':16} {'delivered':10} transaction"
     for session in _rows(result):
         if "problem" in session:
-            lines.append(f"{session['transaction_id']}: {session['problem']}")
+            yield f"{session['problem']}: {session['transaction_id']}"
             continue
-        mark = " (estimated)" if session["is_estimated"] else ""
-        lines.append(
-            f"{_show(session['started']):25} {_show(session['energy_wh']):9} {_show(session['cost']):13} "
-            f"{_show(session['stopped_reason'] or 'running'):15} {session['transaction_id']}{mark}"
+        ended = "running" if session["is_running"] else _show(session["stopped_reason"])
+        delivered = "yes" if session["is_delivered"] else f"{session['waiting_messages']} wait" if session["waiting_messages"] else "-"
+        if session["dead_letters"]:
+            delivered = f"{session['dead_letters']} dead"
+        mark = ", estimated" if session["is_estimated"] else ""
+        yield (
+            f"{_show(session['started']):25} {_show(session['energy_wh']):>8}  {_show(session['cost']):14} {ended:16} "
+            f"{delivered:10} {session['transaction_id']}{mark}"
         )
-    return lines
 
 
-def _queue(result: object) -> list[str]:
+def _queue(result: object) -> Iterator[str]:
     top = _row(result)
-    waiting = _rows(top["waiting"])
-    lines = [f"portal {top['state']}, {len(waiting)} waiting, outstanding {_show(top['outstanding'])}"]
-    lines += [
-        f"  {r['row']:>6} {r['event']:8} seqNo {r['seq_no']:<4} {_show(r['at'])} attempts {r['attempts']} {r['transaction_id']}"
-        for r in waiting
-    ]
-    letters = cast("Sequence[object]", top["dead_letters"])
-    lines += [f"  dead: {letter}" for letter in letters]
-    return lines
+    yield f"portal {top['state']}, {_count(top['depth'], 'message waits', 'messages wait')}, outstanding: {_show(top['outstanding'])}"
+    for row in _rows(top["waiting"]):
+        sent = ", sent" if row["was_sent"] else ""
+        yield (
+            f"  {row['row']:>6} {row['event']!s:8} seqNo {row['seq_no']!s:4} {_show(row['at']):25} for {_duration(row['age_s'])}, "
+            f"{row['attempts']} refused{sent}, transaction {row['transaction_id']}"
+        )
+    letters = _rows(top["dead_letters"])
+    if letters:
+        yield f"{_count(len(letters), 'dead letter', 'dead letters')}; to send one again: chargerctl queue resend ROW"
+    for row in letters:
+        yield (
+            f"  {row['row']:>6} {row['event']!s:8} seqNo {row['seq_no']!s:4} {_show(row['at']):25} refused {row['attempts']} times, "
+            f"transaction {row['transaction_id']}: {_show(row['error'])}"
+        )
 
 
-def _events(result: object) -> list[str]:
-    return [
-        f"{_show(e['at']):25} {'!' if e['is_warning'] else ' '} {e['name']}"
-        + ("" if e["evse"] is None else f" evse={e['evse']}")
-        + (f" {e['detail']}" if e["detail"] else "")
-        for e in _rows(result)
-    ]
+def _events(result: object) -> Iterator[str]:
+    for event in _rows(result):
+        when = _duration(event["age_s"]) + " ago" if event["at"] is None else str(event["at"])
+        where = "" if event["evse"] is None else f" evse={event['evse']}"
+        detail = f" {event['detail']}" if event["detail"] else ""
+        yield f"{when:25} {'!' if event['is_warning'] else ' '} {event['name']}{where}{detail}"
 
 
-def _config(result: object) -> list[str]:
-    return [
-        f"{v['name']} = {_show(v['value'])}  ({v['source']}, {v['access']}{', 1.6: ' + str(v['key_1_6']) if v['key_1_6'] else ''})"
-        for v in _rows(result)
-    ]
+def _config(result: object) -> Iterator[str]:
+    for variable in _rows(result):
+        unit = f" {variable['unit']}" if variable["unit"] else ""
+        value = "(may only be written)" if variable["value"] is None else f"{_show(variable['value'])}{unit}"
+        key = f", 1.6 {variable['key_1_6']}" if variable["key_1_6"] else ""
+        yield f"{variable['name']} = {value}  [{variable['source']}, {variable['access']}{key}]"
 
 
-def _set(result: object) -> list[str]:
+def _set(result: object) -> Iterator[str]:
     row = _row(result)
-    return [f"{row['name']} = {row['value']}: {row['status']}"]
+    value = "(set)" if row["value"] is None else row["value"]
+    later = "; it takes effect after a restart" if row["status"] == "RebootRequired" else ""
+    loss = "" if row["is_stored"] else "; NOT on disk: the storage has failed, and a restart forgets it"
+    yield f"{row['name']} = {value}{later}{loss}"
 
 
-_WRITERS: Mapping[str, Callable[[object], list[str]]] = {
+def _resent(result: object) -> Iterator[str]:
+    yield f"back in the queue; {_count(_row(result)['depth'], 'message waits', 'messages wait')}"
+
+
+_WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "status": _status,
     "why": _why,
     "meter": _meter,
     "sessions": _sessions,
     "queue": _queue,
+    "queue.resend": _resent,
     "events": _events,
     "config": _config,
     "config.set": _set,
