@@ -1,6 +1,7 @@
 """The simulator as a driver: it keeps the contract in this process and over a world of its own, and serves what a board has."""
 
 import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -23,6 +24,7 @@ from simulator.hal import SimulatorDriver
 from tests.hal.board import RecordedSink
 from tests.hal.contract import DriverContract, until
 from tests.simulator.process import is_closed, world_process
+from tests.virtual_time import VirtualTimeLoop
 
 ONE, TWO = EvseId(1), EvseId(2)
 EVSES = (
@@ -93,6 +95,9 @@ class TestWorldThere(DriverContract):
             for evse in state["evses"]:  # type: ignore[index,call-overload,union-attr]
                 if evse["vehicle"] is not None:  # type: ignore[index,call-overload]
                     await control.call("ev.unplug", evse=evse["evse"])  # type: ignore[index,call-overload]
+            async with asyncio.timeout(3):
+                while await is_closed(control, ONE) or await is_closed(control, TWO):
+                    await asyncio.sleep(0.01)  # the contacts need 20 ms
 
 
 def test_is_what_the_runtime_expects() -> None:
@@ -258,3 +263,44 @@ async def test_a_stuck_loop_opens_in_the_world_too() -> None:
     time.sleep(PERMISSION_LIFE_US / 1e6 + 0.1)
     assert driver.rig.world.state()["evses"][0]["contactor"]["is_closed"] is False  # type: ignore[index,call-overload]
     await driver.aclose()
+
+
+def test_ten_minutes_pass_on_a_virtual_clock(tmp_path: Path) -> None:
+    """Driver, world, control socket and meter all live on the loop's clock; only the guard's permission is real time."""
+
+    async def charge() -> tuple[float, float]:
+        driver, sink = make(control_socket=str(tmp_path / "s"), seed=7), RecordedSink()
+        guard = Guard(sink, on_refused=lambda *_: None)
+        await guard.start(driver)
+        started = driver.clock.utc()
+        address = driver.meter(ONE)
+        assert address is not None
+        assert started is not None
+        async with await ControlClient.open(tmp_path / "s") as control:
+            await control.call("ev.plug_in", evse=1, capacity_kwh=100)
+            guard.permit(ONE)
+            guard.set_pilot(ONE, pwm(Decimal(16)))
+            for _ in range(20):
+                await asyncio.sleep(0.1)
+                guard.permit(ONE)
+            assert guard.close(ONE) is None
+            for _ in range(1200):
+                await asyncio.sleep(0.5)
+                guard.permit(ONE)
+            assert sink.last("contactor") == ("contactor", ONE, True)
+            await control.call("ev.unplug", evse=1)
+            await until(lambda: sink.last("contactor") == ("contactor", ONE, False))
+        (kwh,) = struct.unpack(">f", await read_over_tcp(address.url, 0x48, 2))
+        ended = driver.clock.utc()
+        assert ended is not None
+        guard.close_down()
+        await driver.aclose()
+        return kwh - 1234.560, (ended - started).total_seconds()
+
+    began = time.monotonic()
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        kwh, seconds = runner.run(charge())
+    assert 600 < seconds < 610
+    # 16 A at 229.3, 229.6 and 229.0 V for ten minutes, less the quiet 2 s and the ramp of 4 s
+    assert kwh == pytest.approx(16 * (229.3 + 229.6 + 229.0) / 6000, rel=0.01)
+    assert time.monotonic() - began < 30
