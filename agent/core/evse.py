@@ -166,14 +166,16 @@ def _free(turn: Turn, evse: Evse) -> Evse:
         turn.remark("start_refused", evse, blocker, is_warning=True)
         return refuse(turn, turn.put(replace(evse, authorization=None, reading_due=None)), Refusal.TIMED_OUT)
     reading = sampling.fresh_reading(turn, evse)
-    if reading is not None and reading.energy_wh is not None and not evse.contactor_closed:
+    is_held = evse.is_locked or not evse.config.has_lock
+    if is_held and reading is not None and reading.energy_wh is not None and not evse.contactor_closed:
         # The contactor is open, so the register stands still: any present reading is the one at the start.
         return transactions.begin(turn, evse, authorization, reading)
     if evse.reading_due is None:
         turn.emit(ReadMeter(evse.evse_id))
         return turn.put(replace(evse, reading_due=turn.at.plus_ms(START_READING_MS)))
     if turn.at.ms_since(evse.reading_due) >= 0:
-        turn.remark("start_refused", evse, "the meter gave no register in time", is_warning=True)
+        missing = "the meter gave no register in time" if is_held else "the plug was not locked in time"
+        turn.remark("start_refused", evse, missing, is_warning=True)
         return refuse(turn, turn.put(replace(evse, authorization=None, reading_due=None)), Refusal.TIMED_OUT)
     return evse
 
@@ -414,8 +416,9 @@ def _lock_wanted(evse: Evse) -> bool:
         return False
     if evse.held_for is not None:
         return True
+    # No transaction begins before the plug is locked (1.6 TC_024).
     granted = evse.authorization is not None and evse.authorization.state is AuthorizationState.GRANTED
-    return granted and evse.plugged_at is not None and evse.phase is Phase.FREE
+    return granted and evse.plugged_at is not None
 
 
 def _charging_state(turn: Turn, evse: Evse) -> Evse:

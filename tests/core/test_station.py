@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from agent.core import variables as var
-from agent.core.state import EvseConfig, MeterLossPolicy, Phase
+from agent.core.state import AuthorizationState, EvseConfig, MeterLossPolicy, Phase
 from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
 from agent.domain.commands import (
     ChangeAvailability,
@@ -28,6 +28,7 @@ from agent.domain.events import (
     ContactorReported,
     FaultCleared,
     FaultRaised,
+    LockReported,
     MeterDiscontinuity,
     MeterLost,
     StopRequested,
@@ -550,6 +551,40 @@ class TestUnlock:
         rig.charge()
         outcome = rig.command(replace(self.UNLOCK, stops_transaction=False))
         assert outcome == StatusOutcome(status=CommandStatus.ONGOING_AUTHORIZED_TRANSACTION)
+
+    def test_no_transaction_begins_before_the_plug_is_locked(self) -> None:
+        """1.6 TC_024; also for a second one on the same plug."""
+        rig = online(evses=self.SOCKET)
+        for _ in range(2):
+            rig.auto_report = False
+            rig.plug()
+            rig.swipe()
+            if rig.evse.authorization is not None and rig.evse.authorization.state is AuthorizationState.PENDING:
+                rig.answer_authorize()
+            before = len(rig.notices())
+            rig.pass_ms(1_000)
+            assert rig.boards[EVSE1].is_locked, "ordered"
+            assert len(rig.notices()) == before
+            rig.apply(LockReported(EVSE1, is_locked=True))
+            assert rig.notices()[before].event_type is TransactionEventType.STARTED
+            rig.auto_report = True
+            rig.ready()
+            rig.swipe()
+            rig.pilot(PilotState.B)
+            rig.pass_ms(10_000)
+            assert rig.evse.phase is Phase.FINISHED
+
+    def test_a_lock_that_says_nothing_starts_nothing(self) -> None:
+        rig = online(evses=self.SOCKET)
+        rig.auto_report = False
+        rig.plug()
+        rig.swipe()
+        rig.answer_authorize()
+        rig.pass_ms(10_000)
+        assert rig.notices() == []
+        assert rig.evse.authorization is None
+        assert not rig.boards[EVSE1].is_locked
+        assert "start_refused" in rig.remarks()
 
     def test_the_plug_stays_locked_until_the_contactor_is_open(self) -> None:
         rig = online(evses=self.SOCKET)
