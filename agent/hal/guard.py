@@ -142,13 +142,18 @@ class Guard:
         self._thread.start()
 
     def attach(self, ports: Mapping[EvseId, EvsePorts], timers: Timers) -> None:
-        """Take the ports of a driver, on the loop's thread. Without the thread of `start`, `expire` has to be called."""
+        """Take the ports of a driver, on the loop's thread. Without the thread of `start`, `expire` has to be called.
+
+        A contactor that is not reported open is ordered open: nothing is permitted yet, whatever the process before this one did.
+        """
         self._timers = timers
         self._loop_thread = threading.get_ident()
         with self._lock:
             for evse_id, evse_ports in ports.items():
                 self._watched(evse_id).ports = evse_ports
-        for evse_id in ports:
+        for evse_id, evse_ports in ports.items():
+            if self._watched(evse_id).closed_feedback is not False:
+                evse_ports.contactor.open()
             self._judge(evse_id)
 
     def close_down(self) -> None:

@@ -350,11 +350,15 @@ def test_welded_when_closed_a_second_after_the_order_to_open() -> None:
     assert rig.guard.forbids(ONE) is Interlock.FAULT
 
 
-def test_welded_is_found_at_the_start() -> None:
-    rig = Rig()
-    rig.guard.contactor_reported(ONE, is_closed=True)
-    rig.stay(1.1)
-    assert rig.faults() == [(ONE, FaultKind.CONTACTOR_WELDED, True)]
+def test_what_is_closed_at_the_start_is_opened_and_if_it_stays_closed_is_welded() -> None:
+    board, timers, sink = BoardEvse(), ManualTimers(), RecordedSink()
+    guard = Guard(sink, on_refused=lambda *_: None)
+    guard.pilot_measured(ONE, PilotState.C)
+    guard.contactor_reported(ONE, is_closed=True)
+    guard.attach({ONE: board.ports()}, timers)
+    assert board.contactor.commands == ["open"]
+    timers.advance(1.1)
+    assert sink.reports[-1] == ("fault", ONE, FaultKind.CONTACTOR_WELDED, True)
 
 
 def test_welded_stays_over_unplugging_until_a_technician_clears_it() -> None:
