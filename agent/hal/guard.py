@@ -20,7 +20,7 @@ from agent.domain.authorization import IdToken
 from agent.domain.connector import FaultKind
 from agent.domain.ids import EvseId
 from agent.domain.interlock import Interlock, InterlockInputs, interlock
-from agent.domain.pilot import PilotOutput, PilotSignal, PilotState
+from agent.domain.pilot import X1, PilotOutput, PilotSignal, PilotState
 from agent.hal.api import EvsePorts, HalDriver, HalSink
 
 logger = logging.getLogger(__name__)
@@ -135,9 +135,14 @@ class Guard:
 
     # ------------------------------------------------------------------------------------------------------ life
     async def start(self, driver: HalDriver) -> None:
-        """Start the driver with the guard as its sink, take its ports, and start the thread. Raises HalError as the driver does."""
+        """Start the driver with the guard as its sink, take its ports, bring them to rest, and start the thread. Raises HalError."""
         self._timers = asyncio.get_running_loop()
-        self.attach(await driver.start(self), self._timers)
+        ports = await driver.start(self)
+        self.attach(ports, self._timers)
+        for evse_id in ports:
+            # A run that was killed may have left a contactor closed and an offer on the pilot: neither stays without an order of this one.
+            self.open(evse_id)
+            self.set_pilot(evse_id, X1)
         self._thread = threading.Thread(target=self._watch, name="contactor-guard", daemon=True)
         self._thread.start()
 
