@@ -244,13 +244,20 @@ def _recovering(turn: Turn, evse: Evse) -> Evse:
     ended_at = stop.ended_at or turn.at
     if stop.fixed_reading is not None:
         return transactions.end(turn, evse, stop, stop.fixed_reading, is_estimated=True, ended_at=ended_at)
-    if reading is not None and reading.energy_wh is not None:
+    is_late = turn.at.ms_since(stop.deadline) >= 0
+    if evse.contactor_closed and not is_late:
+        # The run before was cut off a moment ago, energy still flows: what is read now is not the last register.
+        return turn.put(replace(evse, stop=replace(stop, stage=StopStage.OPENING, stage_since=turn.at)))
+    if stop.stage is StopStage.OPENING:
+        stop = replace(stop, stage=StopStage.READING, stage_since=turn.at.plus_ms(SETTLE_MS))
+        evse = turn.put(replace(evse, stop=stop))
+    if reading is not None and reading.energy_wh is not None and (is_late or reading.at.ms_since(stop.stage_since) >= 0):
         if continues(record.last_reading, reading):
             # Nothing flows through an open contactor: the register at the boot is the register at the cut.
-            return transactions.end(turn, evse, stop, reading, is_estimated=False, ended_at=ended_at)
+            return transactions.end(turn, evse, stop, reading, is_estimated=evse.contactor_closed, ended_at=ended_at)
         turn.remark("meter_not_plausible", evse, "the register at the boot does not continue the stored one", is_warning=True)
         return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
-    if turn.at.ms_since(stop.deadline) >= 0:
+    if is_late:
         return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
     return evse
 

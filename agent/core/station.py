@@ -171,6 +171,8 @@ def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, s
     else:
         # The same kernel boot means that only the agent went away; a new boot without a reset command means that the power did.
         reason = StoppedReason.REBOOT if same_boot else StoppedReason.POWER_LOSS
+    # The first reading is a little older than the start that it belongs to, and nothing ends before it began.
+    last_seen = record.last_reading.at
     stop = Stop(
         reason=reason,
         trigger=TriggerReason.ABNORMAL_CONDITION,
@@ -178,7 +180,7 @@ def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, s
         stage=StopStage.READING,
         stage_since=turn.at,
         deadline=turn.at.plus_ms(session.RECOVERY_READING_MS),
-        ended_at=record.last_reading.at,
+        ended_at=last_seen if last_seen.ms_since(record.started_at) > 0 else record.started_at,
     )
     turn.put(replace(turn.evse(record.evse_id), transaction=record, phase=Phase.RECOVERING, stop=stop))
 
@@ -325,7 +327,7 @@ def _leave(turn: Turn) -> None:
     at_rest = all(not evse.contactor_closed and not evse.contactor_commanded for evse in station.evses)
     if station.is_leaving:
         # A contactor that does not report open in its time is welded: waiting longer would not open it.
-        waited = all(evse.stop is None or evse.stop.stage is StopStage.READING for evse in station.evses)
+        waited = all(evse.stop is None or evse.stop.stage is StopStage.READING or evse.phase is Phase.RECOVERING for evse in station.evses)
         if waited and (at_rest or all(not evse.contactor_commanded for evse in station.evses)):
             turn.station = replace(station, has_left=True)
             turn.emit(Exit())

@@ -658,6 +658,49 @@ class TestPowerLoss:
         assert ended.register_wh is not None
         assert ended.register_wh < 1_010_000
 
+    def test_a_contactor_that_is_closed_still_is_waited_for(self) -> None:
+        """A service manager starts the next run while the hardware's permission of the one before lives: energy flows until it opens."""
+        rig = self.rebooted(boot_id="boot-1", same=True)
+        rig.boards[EVSE1].is_closed = True
+        rig.apply(ContactorReported(EVSE1, is_closed=True))
+        rig.pass_ms(3_000)
+        assert rig.notices() == []
+        rig.boards[EVSE1].is_closed = False
+        rig.apply(ContactorReported(EVSE1, is_closed=False))
+        rig.read()
+        assert rig.notices() == []
+        rig.pass_ms(2_000)
+        ended = rig.notices()[-1]
+        assert ended.event_type is TransactionEventType.ENDED
+        assert ended.register_wh == int(rig.energy[EVSE1])
+        assert rig.evse.transaction is not None
+        assert not rig.evse.transaction.meter_stop_estimated
+
+    def test_a_contactor_that_stays_closed_is_not_waited_for_for_ever(self) -> None:
+        rig = self.rebooted(boot_id="boot-1", same=True)
+        rig.boards[EVSE1].is_closed = True
+        rig.apply(ContactorReported(EVSE1, is_closed=True))
+        rig.pass_ms(21_000)
+        assert rig.notices()[-1].event_type is TransactionEventType.ENDED
+        assert rig.evse.transaction is not None
+        assert rig.evse.transaction.meter_stop_estimated
+
+    def test_nothing_ends_before_it_began(self) -> None:
+        """The reading at the start is a little older than the start: a cut right behind it must not give a session of negative length."""
+        first = online(values=PRICED)
+        first.pass_ms(2_500)
+        first.charge()
+        record = first.evse.transaction
+        assert record is not None
+        early = replace(record, last_reading=record.meter_start)
+        assert early.last_reading.at.ms_since(early.started_at) < 0
+        recovered = Recovered(station=StationRecord(was_accepted=True), transactions=(early,), last_boot_id="boot-1")
+        rig = Rig(recovered=recovered, first_ms=first.at.mono_ms + 1_000, utc=first.at.plus_ms(1_000).utc)
+        rig.energy[EVSE1] = first.energy[EVSE1]
+        rig.pass_ms(2_000)
+        assert rig.evse.transaction is not None
+        assert rig.evse.transaction.ended_at == early.started_at
+
     def test_no_contactor_closes_while_it_recovers(self) -> None:
         rig = self.rebooted(boot_id="boot-2")
         rig.ready()
