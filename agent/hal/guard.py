@@ -140,8 +140,7 @@ class Guard:
         ports = await driver.start(self)
         self.attach(ports, self._timers)
         for evse_id in ports:
-            # A run that was killed may have left a contactor closed and an offer on the pilot: neither stays without an order of this one.
-            self.open(evse_id)
+            # A run that was killed may have left its offer on the pilot: hardware that goes on by itself would keep it.
             self.set_pilot(evse_id, X1)
         self._thread = threading.Thread(target=self._watch, name="contactor-guard", daemon=True)
         self._thread.start()
