@@ -12,6 +12,7 @@ from agent.cli.__main__ import call as ask_diagnostics
 from agent.domain.tariff import Tariff
 from simulator.control import ControlClient
 from simulator.portal import Portal
+from simulator.wire import Json
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
@@ -36,6 +37,8 @@ class Site:
     uid = "7F3K-22QX"
     country = "NO"
     region = "Viken"
+    card = "04A1B2C3D4E580"
+    """An RFID card that the portal knows."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Site:
         self.daemon: asyncio.subprocess.Process | None = None
         self._extra, self._hal_options = extra, hal_options
         self._control: ControlClient | None = None
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.portal.start()
@@ -120,13 +124,18 @@ phases = 3
     async def start_daemon(self) -> None:
         """Start the daemon and wait until it serves the technician's socket."""
         with self.log.open("ab") as log:
+            # In a process group of its own: Ctrl-C in the terminal is for the demo, which then stops the daemon in order.
             self.daemon = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "agent", "--config", str(self.config), stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
+                *(sys.executable, "-m", "agent", "--config", str(self.config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
             )
         await self.until(self.diagnostics_socket.exists, "the daemon serves its socket")
 
     async def stop_daemon(self) -> int | None:
-        """SIGTERM, and its exit code."""
+        """SIGTERM, and its exit code: 0 when it stopped in order; SIGKILL when it does not stop at all."""
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -134,7 +143,11 @@ phases = 3
             return None
         if self.daemon.returncode is None:
             self.daemon.terminate()
-        async with asyncio.timeout(STOP_TIMEOUT_S):
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                return await self.daemon.wait()
+        except TimeoutError:
+            self.daemon.kill()
             return await self.daemon.wait()
 
     async def daemon_ended(self) -> int:
@@ -158,20 +171,32 @@ phases = 3
     # --- people
 
     async def open_for_business(self) -> None:
-        """The owner adds the charger, sets the price and switches on "charge with QR"; returns when the display shows the code."""
-        self.portal.set_group_price(TARIFF)
-        await self.portal.add_charger(serial=self.serial_number, uid=self.uid, country=self.country, region=self.region)
-        self.portal.set_charge_with_qr(self.serial_number, enabled=True)
-        await self.until_async(self._shows_code, "the display shows the payment code")
+        """The owner adds the charger, sets the price and switches on "charge with QR"; returns when the display shows the code.
+
+        A charger that has been added in an earlier run on the same directory keeps what its owner has set.
+        """
+        if not self.portal.chargers():
+            self.portal.set_group_price(TARIFF)
+            self.portal.add_card(self.card)
+            await self.portal.add_charger(serial=self.serial_number, uid=self.uid, country=self.country, region=self.region)
+            self.portal.set_charge_with_qr(self.serial_number, enabled=True)
+        if self.portal.charger(self.serial_number).charge_with_qr:
+            await self.until_async(self._shows_code, "the display shows the payment code")
 
     async def _shows_code(self) -> bool:
         return await self.qr() is not None
 
-    async def control(self, method: str, **params: object) -> object:
-        """One call on the simulator's control socket."""
-        if self._control is None:
-            self._control = await ControlClient.open(self.control_socket)
-        return await self._control.call(method, **params)  # type: ignore[arg-type]
+    async def control(self, method: str, **params: Json) -> Json:
+        """One call on the simulator's control socket. Raises RpcError with what the world says, OSError while the daemon is away."""
+        async with self._opening:
+            control = self._control
+            if control is None:
+                control = self._control = await ControlClient.open(self.control_socket)
+        try:
+            return await control.call(method, **params)
+        except ConnectionError:  # a daemon that restarts itself serves a new socket
+            self._control = None
+            raise
 
     async def diagnose(self, method: str, **params: object) -> object:
         """One call on the technician's socket."""

@@ -12,6 +12,8 @@ from simulator.portal.payments import METHOD_NAMES, Payment, PaymentState
 from simulator.portal.transactions import BookRow
 from simulator.portal.wire import plain
 
+_NUMBERS = frozenset({"Gross", "VAT", "Commission", "Net", "Energy", "Cost"})
+"""Columns whose cells are figures."""
 _NAVIGATION = (("/chargers", "Chargers"), ("/prices", "Prices"), ("/payments", "Payments"), ("/sessions", "Sessions"))
 
 
@@ -503,10 +505,9 @@ def _sessions_table(rows: list[BookRow]) -> Markup:
 
 def _table(head: tuple[str, ...], rows: list[Markup], testid: str, empty: str) -> Markup:
     body = rows or [h("tr", h("td", empty, colspan=str(len(head)), class_="muted"))]
-    table = h(
-        "table", h("thead", h("tr", [h("th", name, scope="col") for name in head])), h("tbody", body), data_testid=testid, class_="list"
-    )
-    return h("div", table, class_="scroll card")
+    names = [h("th", name, scope="col", class_="number" if name in _NUMBERS else None) for name in head]
+    table = h("table", h("thead", h("tr", names)), h("tbody", body), data_testid=testid, class_="list")
+    return h("div", table, class_="scroll card", data_fresh=testid)
 
 
 def _field(

@@ -36,3 +36,26 @@ for (const form of document.querySelectorAll("form")) {
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form")) delete form.dataset.sent;
 });
+
+// The owner's lists stay fresh; one in which somebody is about to press a switch is left alone.
+async function renew() {
+  try {
+    const response = await fetch(location.href, { cache: "no-store" });
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-fresh]")) {
+      const newer = fresh.querySelector(`[data-fresh="${part.dataset.fresh}"]`);
+      if (newer && part.innerHTML !== newer.innerHTML && !part.contains(document.activeElement)) part.replaceWith(document.importNode(newer, true));
+    }
+  } catch (error) {
+    // The portal is away: what is shown stays until it answers again.
+  }
+  setTimeout(renew, 2000);
+}
+
+if (document.querySelector("[data-fresh]")) setTimeout(renew, 2000);
+
+// In a frame of the demo page: say which page this is. The line about the test rig stands around the frame already.
+if (parent !== window) {
+  document.documentElement.classList.add("framed");
+  parent.postMessage({ page: location.pathname }, "*");
+}
