@@ -122,6 +122,8 @@ class Server:
             await self._serve(reader, writer)
         except (ConnectionError, TimeoutError):
             pass
+        except asyncio.CancelledError:
+            pass  # `aclose` wants it: the task ends here anyway, and Python 3.11's streams report a cancelled one as an error
         except Exception:  # noqa: BLE001 - whatever a client does, it must not reach the daemon
             _log.exception("serving a diagnostics client failed")
         finally:

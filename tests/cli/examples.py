@@ -1,0 +1,309 @@
+"""Answers of the daemon, one of each shape. They obey the schemas that the socket publishes (checked in test_text)."""
+
+from typing import Any
+
+ID = "0e5f1b9c-6f0f-4b7e-9a52-000000000001"
+
+STATUS: dict[str, Any] = {
+    "station_id": "CP001",
+    "version": "0.1.0",
+    "pid": 812,
+    "uptime_s": 7_300,
+    "rss_kib": 40_960,
+    "clock": {"utc": "2026-03-01T12:00:00.000Z", "trust": "ocpp"},
+    "csms": {
+        "state": "accepted",
+        "url": "wss://csms.example/CP001",
+        "subprotocol": "ocpp2.0.1",
+        "since_s": 7_200,
+        "last_exchange_s": 12,
+        "next_attempt_s": None,
+        "flaps": 0,
+        "last_error": "",
+        "cure": "",
+    },
+    "storage": {
+        "is_durable": True,
+        "trouble": "",
+        "busy_s": 0.0,
+        "queued": 1,
+        "path": "/var/lib/charger-agent/charger-agent.db",
+        "dead_letters": 0,
+        "thinned": 0,
+        "file_bytes": 40_960,
+        "written_bytes": 8_192,
+        "commits": 4,
+        "syncs": 4,
+        "failures": 0,
+        "slowest_commit_ms": 7.5,
+    },
+    "faults": [],
+    "evses": [
+        {
+            "evse": 1,
+            "screen": "charging",
+            "phase": "transaction",
+            "pilot": "C",
+            "offered_a": "32",
+            "contactor": "closed",
+            "lock": None,
+            "transaction_id": ID,
+            "charging_state": "Charging",
+            "energy_wh": 1_250,
+            "power_w": "6900",
+            "seconds": 652,
+            "cost": "16.06 NOK",
+            "operational": "Operative",
+            "faults": [],
+            "blocker": None,
+            "qr": None,
+        },
+        {
+            "evse": 2,
+            "screen": "faulted",
+            "phase": "free",
+            "pilot": None,
+            "offered_a": "0",
+            "contactor": "open",
+            "lock": "unlocked",
+            "transaction_id": None,
+            "charging_state": None,
+            "energy_wh": None,
+            "power_w": None,
+            "seconds": None,
+            "cost": None,
+            "operational": "Operative",
+            "faults": ["GroundFault"],
+            "blocker": "hardware",
+            "qr": None,
+        },
+    ],
+}
+
+STATUS_IN_TROUBLE: dict[str, Any] = {
+    **STATUS,
+    "rss_kib": None,
+    "clock": {"utc": None, "trust": "unknown"},
+    "csms": {
+        **STATUS["csms"],
+        "state": "offline",
+        "subprotocol": None,
+        "since_s": 90,
+        "last_exchange_s": None,
+        "next_attempt_s": 8,
+        "last_error": "csms.example:443 refused the connection",
+        "cure": "check the network and ocpp.url; the CSMS may be down",
+    },
+    "storage": {
+        **dict.fromkeys(STATUS["storage"]),
+        "is_durable": False,
+        "trouble": "the disk is full",
+        "busy_s": 0.0,
+        "queued": 3,
+    },
+    "faults": [{"kind": "EmergencyStop", "detail": "the button is pressed", "since_s": 61}],
+    "evses": STATUS["evses"][1:],
+}
+
+BLOCKER: dict[str, Any] = {
+    "name": "vehicle",
+    "holds": False,
+    "text": "no vehicle is connected",
+    "since": None,
+    "since_s": None,
+    "cure": "plug in",
+}
+FAULT: dict[str, Any] = {
+    "name": "hardware",
+    "holds": False,
+    "text": "fault GroundFault: protective earth is missing",
+    "since": "2026-03-01T12:00:00.000Z",
+    "since_s": 125,
+    "cure": "look at the hardware",
+}
+FINE: dict[str, Any] = {"name": "agent", "holds": True, "text": "running", "since": None, "since_s": None, "cure": ""}
+
+WHY: list[Any] = [
+    {"evse": 1, "blocker": BLOCKER, "chain": [FINE, BLOCKER, {**BLOCKER, "name": "authorization", "text": "nobody is authorized"}]},
+    {"evse": 2, "blocker": FAULT, "chain": [FINE, FAULT]},
+    {"evse": 3, "blocker": None, "chain": [FINE]},
+]
+
+METER: dict[str, Any] = {
+    "meters": [
+        {
+            "evse": 1,
+            "template": "eastron-sdm630",
+            "where": "serial:///dev/ttyUSB0 device 1",
+            "serial_number": "24115071",
+            "is_lost": False,
+            "lost_s": None,
+            "problem": None,
+            "readings": 120,
+            "suspect_readings": 0,
+            "failed_reads": 1,
+            "lifetime_wh": "1234560.00",
+            "reading": {
+                "at": "2026-03-01T12:00:00.000Z",
+                "age_ms": 340,
+                "energy_wh": "1234560.00",
+                "resolution_wh": "1",
+                "quality": "good",
+                "quantities": [
+                    {"measurand": "Voltage", "phase": "L1-N", "value": "230.1"},
+                    {"measurand": "Frequency", "phase": None, "value": "50"},
+                ],
+            },
+        },
+        {
+            "evse": 2,
+            "template": "carlo-gavazzi-em340",
+            "where": "serial:///dev/ttyUSB0 device 2",
+            "serial_number": None,
+            "is_lost": True,
+            "lost_s": 300,
+            "problem": "no answer within 1 s",
+            "readings": 0,
+            "suspect_readings": 0,
+            "failed_reads": 14,
+            "lifetime_wh": None,
+            "reading": None,
+        },
+        {"evse": 3, "is_lost": True, "problem": "no meter is configured: add [evse.meter]", "template": None},
+    ],
+    "buses": [
+        {
+            "bus": "serial:///dev/ttyUSB0",
+            "is_open": False,
+            "requests": 150,
+            "answers": 120,
+            "timeouts": 30,
+            "exceptions": 0,
+            "bad_frames": 2,
+            "reconnects": 1,
+            "overloads": 0,
+            "devices": [
+                {
+                    "device": 2,
+                    "requests": 30,
+                    "answers": 0,
+                    "timeouts": 30,
+                    "exceptions": 0,
+                    "failures_in_a_row": 14,
+                    "quarantine_s": 12.5,
+                }
+            ],
+        }
+    ],
+}
+
+SESSIONS: list[Any] = [
+    {
+        "transaction_id": ID,
+        "remote_id": 77,
+        "evse": 1,
+        "started": "2026-03-01T12:00:00.000Z",
+        "ended": "2026-03-01T13:00:00.000Z",
+        "is_running": False,
+        "register_start_wh": "1000",
+        "register_stop_wh": "8500",
+        "is_estimated": True,
+        "energy_wh": 7_500,
+        "cost": "38.75 NOK",
+        "stopped_reason": "PowerLoss",
+        "meter_serial_number": "24115071",
+        "is_delivered": False,
+        "waiting_messages": 2,
+        "dead_letters": 1,
+    },
+    {"transaction_id": ID, "remote_id": None, "evse": 1, "problem": "the stored record cannot be read: the file was damaged"},
+]
+
+QUEUE: dict[str, Any] = {
+    "state": "offline",
+    "depth": 1,
+    "outstanding": None,
+    "next_attempt_s": 4,
+    "waiting": [
+        {
+            "row": 12,
+            "event": "Ended",
+            "transaction_id": ID,
+            "seq_no": 3,
+            "at": None,
+            "age_s": 3_600,
+            "attempts": 0,
+            "was_sent": True,
+        }
+    ],
+    "dead_letters": [
+        {
+            "row": 9,
+            "event": "Started",
+            "transaction_id": ID,
+            "seq_no": 0,
+            "at": "2026-03-01T12:00:00.000Z",
+            "attempts": 5,
+            "error": "InternalError: no such card",
+            "is_readable": True,
+        }
+    ],
+}
+
+EVENTS: list[Any] = [
+    {
+        "at": None,
+        "age_s": 200,
+        "name": "started",
+        "evse": None,
+        "transaction_id": None,
+        "detail": "0 transaction(s) were open",
+        "is_warning": False,
+    },
+    {
+        "at": "2026-03-01T12:00:00.000Z",
+        "age_s": 3,
+        "name": "fault_raised",
+        "evse": 1,
+        "transaction_id": ID,
+        "detail": "GroundFault",
+        "is_warning": True,
+    },
+]
+
+CONFIG: list[Any] = [
+    {
+        "name": "OCPPCommCtrlr.HeartbeatInterval",
+        "key_1_6": "HeartbeatInterval",
+        "value": "300",
+        "source": "csms",
+        "unit": "s",
+        "access": "ReadWrite",
+        "description": "Seconds between heartbeats.",
+    },
+    {
+        "name": "SecurityCtrlr.BasicAuthPassword",
+        "key_1_6": None,
+        "value": None,
+        "source": "default",
+        "unit": None,
+        "access": "WriteOnly",
+        "description": "The password.",
+    },
+]
+
+SET: dict[str, Any] = {"name": "OCPPCommCtrlr.HeartbeatInterval", "status": "Accepted", "value": "60", "is_stored": True}
+
+EXAMPLES: list[tuple[str, Any]] = [
+    ("status", STATUS),
+    ("status", STATUS_IN_TROUBLE),
+    ("why", WHY),
+    ("meter", METER),
+    ("sessions", SESSIONS),
+    ("queue", QUEUE),
+    ("queue.resend", {"depth": 4}),
+    ("events", EVENTS),
+    ("config", CONFIG),
+    ("config.set", SET),
+    ("config.set", {**SET, "status": "RebootRequired", "value": None, "is_stored": False}),
+]
