@@ -149,6 +149,11 @@ class Csms:
         """An answer to Authorize."""
         return {("idTagInfo" if self.version == "1.6" else "idTokenInfo"): {"status": status, **more}}
 
+    @staticmethod
+    def silent() -> Payload:
+        """No answer."""
+        raise Silence
+
     def new_number(self) -> int:
         """The next transactionId of 1.6."""
         self.transactions.append(4711 + 13 * len(self.transactions))
