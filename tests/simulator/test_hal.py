@@ -1,7 +1,9 @@
 """The simulator as a driver: it keeps the contract in this process and over a world of its own, and serves what a board has."""
 
 import asyncio
+import signal
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -263,6 +265,32 @@ async def test_a_stuck_loop_opens_in_the_world_too() -> None:
     time.sleep(PERMISSION_LIFE_US / 1e6 + 0.1)
     assert driver.rig.world.state()["evses"][0]["contactor"]["is_closed"] is False  # type: ignore[index,call-overload]
     await driver.aclose()
+
+
+ALONE = """
+import asyncio, sys
+from agent.hal.api import EvseSetup, HalSetup
+from simulator.hal import SimulatorDriver
+from tests.hal.board import RecordedSink
+
+async def main():
+    evses = [EvseSetup(evse_id=1, max_current_a=32, phases=3, has_lock=False)]
+    await SimulatorDriver(HalSetup(evses=evses, options={"control_socket": sys.argv[1]})).start(RecordedSink())
+    print("running", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_power_cut_is_answered_and_kills_the_daemon_with_its_world(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", ALONE, str(socket), stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"running\n"
+    async with await ControlClient.open(socket) as control:
+        assert await control.call("power.cut") == {}
+    assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGKILL
 
 
 def test_ten_minutes_pass_on_a_virtual_clock(tmp_path: Path) -> None:
