@@ -160,6 +160,11 @@ class Guard:
                 evse_ports.contactor.open()
             self._judge(evse_id)
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether the thread that opens on an expired permission lives."""
+        return self._thread is not None and self._thread.is_alive()
+
     def close_down(self) -> None:
         """Open every contactor and end the thread. The driver is the caller's to close, afterwards."""
         with self._lock:

@@ -73,6 +73,7 @@ LEAVE_S: Final = 4.5
 DRAIN_S: Final = 8.0
 """A commanded soft reset waits this long for the outbox to be delivered."""
 STORE_STUCK_S: Final = 15.0
+ENGINE_STUCK_MS: Final = 10_000
 LIFETIME_STEP_MS: Final = 60_000
 VOLTAGE: Final = 230
 
@@ -437,17 +438,23 @@ class App:
         self._view_wanted = False
 
     async def _watchdog(self) -> None:
-        """Feed systemd's watchdog while loop, store and guard make progress; without one, only keep the task alive."""
+        """Feed systemd's watchdog while the loop, the store and the guard make progress."""
         interval = systemd.watchdog_interval()
-        if interval is None:
-            await asyncio.get_running_loop().create_future()
-            return
-        while True:
-            if self.store.busy_s < STORE_STUCK_S:
+        while interval is not None:
+            stuck = self._stuck()
+            if stuck is None:
                 systemd.notify("WATCHDOG=1")
             else:
-                _log.error("the store has been busy for %.0f s; the watchdog is not fed", self.store.busy_s)
+                _log.error("the watchdog is not fed: %s", stuck)
             await asyncio.sleep(interval)
+
+    def _stuck(self) -> str | None:
+        if self.store.busy_s >= STORE_STUCK_S:
+            return f"the store has been busy for {self.store.busy_s:.0f} s"
+        if not self.guard.is_watching:
+            return "the guard's thread has ended"
+        late_ms = self.engine.overdue_ms()
+        return f"the engine is {late_ms} ms behind its own deadline" if late_ms >= ENGINE_STUCK_MS else None
 
     # --- the display
 

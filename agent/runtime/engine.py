@@ -188,6 +188,11 @@ class Engine:
             if handle is not None:
                 handle.cancel()
 
+    def overdue_ms(self) -> int:
+        """How long the core's own deadline has passed without its tick; 0 while all is well."""
+        due = next_deadline(self.station)
+        return 0 if due is None else max(0, self._now().ms_since(due))
+
     async def ask(self, command: Command) -> Outcome:
         """Carry out a command of a technician and give its outcome."""
         command_id = CommandId("local-" + self._new_id())
