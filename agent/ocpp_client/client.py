@@ -45,6 +45,7 @@ from agent.ocpp_client.adapter import (
 )
 from agent.ocpp_client.backoff import BackOff
 from agent.ocpp_client.link import Due, Link, LinkTuning
+from agent.ocpp_client.loader import RowLoader
 from agent.ocpp_client.queue import PAGE, Queue, RowCall, Waiting, answer_is_needed
 from agent.ocpp_client.ring import Direction, FrameRing, FrameSeen
 from agent.ocpp_client.rpc import (
@@ -69,7 +70,7 @@ PONG_DEADLINE_S = 20.0
 MOST_PENDING = 64
 """CSMS calls that wait for the core, and answers that wait for the socket. When it is reached, nothing more is read."""
 _TOLERATED_SILENCES = 1
-_LOAD_RETRY_S = 5.0
+_LEAST_PATIENCE_S = 5.0
 _UNREADABLE_ID = "-1"
 _NOT_AT_ALL = "frame dropped: %s"
 _HEARTBEAT_INTERVAL = VariableKey(component="OCPPCommCtrlr", variable="HeartbeatInterval")
@@ -131,9 +132,10 @@ class _LinkCall:
 
 @dataclass(frozen=True, slots=True)
 class _NoticeCall:
-    """Purpose of a CALL that is not durable. `rest` are the notice's further calls."""
+    """Purpose of a CALL that is not durable. `put_at`: since when somebody waits. `rest` are the notice's further calls."""
 
     notice: Notice
+    put_at: float
     index: int
     rest: tuple[Call, ...]
 
@@ -184,20 +186,26 @@ class OcppClient:
         self._tuning = ClientTuning()
         self._link = Link(_link_tuning(self._tuning))
         self._queue = Queue(station_id=settings.station_id, new_id=new_id)
+        self._wake = asyncio.Event()
+        self._loader = RowLoader(
+            outbox,
+            self._queue,
+            is_accepted=lambda: self._link.state is LinkState.ACCEPTED,
+            is_global=lambda: self._adapter.queue_is_global,
+            loaded=self._wake.set,
+        )
         self._waiting = Waiting()
         self._calls: Calls[_Purpose] = Calls()
         self._answered_calls = AnsweredCalls()
         self._asked: dict[CommandId, _Asked] = {}
-        self._rest: tuple[Notice, int, tuple[Call, ...] | None] | None = None
+        self._rest: tuple[Notice, float, int, tuple[Call, ...] | None] | None = None
         self._answers: deque[str] = deque()
         self._ring = FrameRing()
 
         self._connection: Connection | None = None
         self._leave: asyncio.Future[ConnectionLost] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._wake = asyncio.Event()
         self._room = asyncio.Event()
-        self._load = asyncio.Event()
         self._retuned = asyncio.Event()
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
@@ -219,7 +227,7 @@ class OcppClient:
         """Keep the station connected until cancelled. Nothing else ends it."""
         self._since = _now()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._load_rows(), name="ocpp-load-rows")
+            group.create_task(self._loader.run(), name="ocpp-load-rows")
             group.create_task(self._keep_connected(), name="ocpp-connection")
 
     def send(self, notice: Notice) -> None:
@@ -237,7 +245,7 @@ class OcppClient:
     def outbox_grew(self) -> None:
         """The engine committed rows to the outbox."""
         self._queue.grew()
-        self._load.set()
+        self._loader.kick()
 
     def answer(self, command_id: CommandId, outcome: Outcome) -> None:
         """The outcome of a CommandReceived. Unknown ids (too late, connection gone, our own) are ignored."""
@@ -251,11 +259,12 @@ class OcppClient:
 
     def tune(self, tuning: ClientTuning) -> None:
         """Obey new values of the variables from now on."""
+        if tuning.ping_s != self._tuning.ping_s:
+            self._retuned.set()
         self._tuning = tuning
         self._link.tune(_link_tuning(tuning), _now())
         self._queue.attempts = tuning.attempts
         self._queue.attempt_interval_s = tuning.attempt_interval_s
-        self._retuned.set()
         self._wake.set()
 
     def status(self) -> ClientStatus:
@@ -459,17 +468,17 @@ class OcppClient:
     def _notice_text(self, now: float) -> str | None:
         while True:
             if self._rest is not None:
-                (notice, index, calls), self._rest = self._rest, None
+                (notice, put_at, index, calls), self._rest = self._rest, None
             else:
                 taken = self._waiting.take(lambda notice: self._link.may_send(_requested(notice), now))
                 if taken is None:
                     return None
-                notice, index, calls = taken, 0, None
+                (notice, put_at), index, calls = taken, 0, None
             try:
-                if calls is None:
+                if calls is None and self._adapter.can_encode(notice, self._refs):
                     calls = self._adapter.encode(notice, self._refs, Sending(is_late=False, attempt=1))
                 if calls:
-                    return self._call_text(self._new_id(), calls[0], _NoticeCall(notice, index, calls[1:]), now)
+                    return self._call_text(self._new_id(), calls[0], _NoticeCall(notice, put_at, index, calls[1:]), now)
             except Exception:
                 _logger.exception("a %s could not be encoded", type(notice).__name__)
             if isinstance(notice, AuthorizeNotice):
@@ -489,7 +498,7 @@ class OcppClient:
                 self._mark(mark)
                 continue
             if self._queue.has_more and (found is None or self._queue.depth <= PAGE):
-                self._load.set()
+                self._loader.kick()
             if found is None:
                 return None
             if isinstance(found, RowCall):
@@ -526,7 +535,7 @@ class OcppClient:
         outstanding = self._calls.outstanding
         question = self._waiting.oldest_question()
         moments = (
-            None if outstanding is None else outstanding.at + self._patience_s(outstanding.purpose),
+            None if outstanding is None else outstanding.at + self._patience_s(outstanding),
             self._link.next_deadline() if outstanding is None else None,
             self._queue.next_retry() if outstanding is None else None,
             None if question is None else question + self._tuning.message_timeout_s,
@@ -534,15 +543,25 @@ class OcppClient:
         )
         return min((at for at in moments if at is not None), default=None)
 
-    def _patience_s(self, purpose: _Purpose) -> float:
-        """How long an answer may take. A row that met silence gets more each time: a busy CSMS must not be asked the same for ever."""
-        return self._tuning.message_timeout_s * (purpose.patience if isinstance(purpose, RowCall) else 1)
+    def _patience_s(self, sent: Sent[_Purpose]) -> float:
+        """How long an answer may take. A row that met silence gets more each time: a busy CSMS must not be asked the same for ever.
+
+        A driver who waits has waited since the card was shown, not since the question found its turn.
+        """
+        timeout_s = self._tuning.message_timeout_s
+        match sent.purpose:
+            case RowCall(patience=patience):
+                return timeout_s * patience
+            case _NoticeCall(notice=AuthorizeNotice(), put_at=put_at):
+                return max(_LEAST_PATIENCE_S, put_at + timeout_s - sent.at)
+            case _:
+                return timeout_s
 
     def _tick(self) -> None:
         self._timer = None
         now = _now()
         sent = self._calls.outstanding
-        if sent is not None and sent.at + self._patience_s(sent.purpose) <= now:
+        if sent is not None and sent.at + self._patience_s(sent) <= now:
             self._calls.give_up()
             self._timed_out(sent)
         for question in self._waiting.expired(now - self._tuning.message_timeout_s):
@@ -556,7 +575,7 @@ class OcppClient:
         self._wake.set()
 
     def _timed_out(self, sent: Sent[_Purpose]) -> None:
-        reason = f"{sent.action} was not answered within {self._patience_s(sent.purpose):g} s"
+        reason = f"{sent.action} was not answered within {self._patience_s(sent):g} s"
         cure = "the CSMS is reachable but does not answer: ask its operator"
         self._unanswered(sent, link_is_lost=False)
         self._silences += 1
@@ -750,7 +769,7 @@ class OcppClient:
     def _notice_answered(self, sent: Sent[_Purpose], purpose: _NoticeCall, frame: CallResult | CallError) -> None:
         notice = purpose.notice
         if purpose.rest:
-            self._rest = (notice, purpose.index + 1, purpose.rest)
+            self._rest = (notice, purpose.put_at, purpose.index + 1, purpose.rest)
         if isinstance(frame, CallError):
             error = _safe(str(frame))
         else:
@@ -809,49 +828,7 @@ class OcppClient:
         if mark is not None:
             self._mark(mark)
 
-    # ------------------------------------------------------------------------------------------------------- the outbox
-
-    async def _load_rows(self) -> None:
-        """Keep the queue's window filled. The only place that reads the outbox."""
-        while True:
-            try:
-                if self._link.state is LinkState.ACCEPTED and not self._queue.knows_late_rows:
-                    newest = await self._newest_row()
-                    self._queue.set_late_up_to(newest)
-                    self._wake.set()
-                after = self._queue.load_after(is_global=self._adapter.queue_is_global)
-                if after is not None:
-                    self._queue.add(await self._outbox.rows(after, PAGE))
-                    self._wake.set()
-                    continue
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                _logger.exception("the outbox could not be read; trying again in %g s", _LOAD_RETRY_S)
-                self._queue.load_failed()
-                await asyncio.sleep(_LOAD_RETRY_S)
-                continue
-            self._load.clear()
-            await self._load.wait()
-
-    async def _newest_row(self) -> int:
-        """The newest row's number, found with few reads of one row each: the outbox can only be read upwards."""
-        newest = self._queue.newest_known()
-        if not self._queue.has_more:
-            return newest
-        step = 1
-        while rows := await self._outbox.rows(newest + step - 1, 1):
-            newest = rows[0].row_id
-            step *= 2
-        below, above = newest, newest + step - 1
-        while below < above:
-            middle = (below + above) // 2
-            rows = await self._outbox.rows(middle, 1)
-            if rows:
-                below = newest = rows[0].row_id
-            else:
-                above = middle
-        return newest
+    # -------------------------------------------------------------------------------------------------------- small things
 
     def _mark(self, mark: Mark) -> None:
         self._outbox.mark(mark)
@@ -869,13 +846,11 @@ class OcppClient:
             case _:
                 pass
 
-    # -------------------------------------------------------------------------------------------------------- small things
-
     def _link_changed(self, change: LinkChanged) -> None:
         self._since = _now()
         if change.state is LinkState.ACCEPTED:
             self._queue.link_is_up()
-            self._load.set()
+            self._loader.kick()
             self._last_error = self._cure = ""
             if change.report_all:
                 self._waiting.forget_statuses()

@@ -198,7 +198,9 @@ class Queue:
                 return self._prepare(entry, adapter, refs)
             self._next_retry = wait_until if self._next_retry is None else min(self._next_retry, wait_until)
             if wait_until <= now:
-                return self._bury(entry, "what it refers to was never learned from the CSMS")
+                return self._bury(
+                    entry, "what it carries never became known: the number that the CSMS gave to the transaction, or the time of the moment"
+                )
             if adapter.queue_is_global:
                 return None
             blocked.add(transaction_id)
@@ -359,12 +361,12 @@ class Waiting:
         """A status whose sending was not answered before the link went down: first in line again."""
         self._notices.appendleft((notice, now))
 
-    def take(self, may_send: Callable[[Notice], bool]) -> Notice | None:
-        """The first that may go now."""
-        for index, (notice, _) in enumerate(self._notices):
-            if may_send(notice):
+    def take(self, may_send: Callable[[Notice], bool]) -> tuple[Notice, float] | None:
+        """The first that may go now, and when it was put."""
+        for index, item in enumerate(self._notices):
+            if may_send(item[0]):
                 del self._notices[index]
-                return notice
+                return item
         return None
 
     def expired(self, before: float) -> tuple[AuthorizeNotice, ...]:

@@ -213,9 +213,12 @@ def test_rows_that_stood_in_the_queue_are_late_and_new_ones_are_not() -> None:
 
 def test_a_resend_says_so() -> None:
     bench = Bench(session(1, "a"))
-    assert bench.must().sending.attempt == 1
-    bench.drop(bench.queue.next(bench.version, bench.outbox, 0.0))  # type: ignore[arg-type]
-    assert bench.must().sending.attempt == 3
+    attempts = []
+    for _ in range(3):
+        call = bench.must()
+        attempts.append(call.sending.attempt)
+        bench.drop(call)
+    assert attempts == [1, 2, 3]
 
 
 def test_a_row_sent_by_the_process_before_says_so() -> None:
@@ -287,6 +290,15 @@ def test_a_late_answer_delivers_the_row() -> None:
     bench.answer(again)
     assert len(bench.outbox.log) == 1
     assert bench.take().row.row_id == 2
+
+
+def test_a_late_answer_to_a_call_that_was_answered_since_changes_nothing() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    late = bench.must()
+    bench.drop(late)
+    bench.take()
+    bench.answer(late, is_current=False)
+    assert bench.take().call.action == "DataTransfer"
 
 
 def test_a_late_answer_ends_the_wait_of_a_refused_row() -> None:
@@ -388,6 +400,26 @@ def test_a_refused_transaction_that_fills_the_window_does_not_hide_the_others() 
     assert bench.queue.is_drained
 
 
+def test_a_page_that_was_asked_for_before_a_gap_opened_is_not_taken() -> None:
+    """Rows behind a gap, taken before the gap is read again, would overtake those in it."""
+    bench = Bench([row(number, "long", UPDATED) for number in range(1, 301)], is_modern=True)
+    first = bench.must()
+    bench.drop(first)
+    second = bench.must()
+    bench.refuse(second)
+    assert bench.queue.next(bench.version, bench.outbox, 0.0) is None
+    after = bench.queue.load_after(is_global=False)
+    assert after is not None
+    assert after > 1
+    bench.answer(first, is_current=False)
+    bench.queue.add([bench.outbox.rows_by_id[number] for number in range(after + 1, after + 1 + PAGE)])
+    order = []
+    while (call := bench.next()) is not None:
+        order.append(call.row.row_id)
+        bench.answer(call)
+    assert order == list(range(2, 301))
+
+
 @dataclass
 class Delivery:
     """What a CSMS saw of each row."""
@@ -461,8 +493,8 @@ def test_what_is_not_durable_goes_in_order() -> None:
     first, second = status(1), status(2)
     waiting.put(first, 0)
     waiting.put(second, 0)
-    assert waiting.take(lambda _: True) is first
-    assert waiting.take(lambda _: True) is second
+    assert waiting.take(lambda _: True) == (first, 0)
+    assert waiting.take(lambda _: True) == (second, 0)
     assert waiting.take(lambda _: True) is None
 
 
@@ -475,7 +507,7 @@ def test_a_full_queue_keeps_the_newest_status_of_each_connector() -> None:
         assert waiting.put(notice, 0) == ()
     last = status(3)
     assert waiting.put(last, 0) == (old,)
-    assert [waiting.take(lambda _: True) for _ in range(4)] == [other, question, new, last]
+    assert [waiting.take(lambda _: True) for _ in range(4)] == [(kept, 0) for kept in (other, question, new, last)]
 
 
 def test_a_queue_full_of_questions_drops_the_oldest() -> None:
@@ -492,7 +524,7 @@ def test_a_lost_link_leaves_only_the_newest_statuses() -> None:
         waiting.put(notice, 0)
     assert set(waiting.link_is_down()) == {old, values, question}
     assert len(waiting) == 1
-    assert waiting.take(lambda _: True) is new
+    assert waiting.take(lambda _: True) == (new, 0)
 
 
 def test_questions_expire_and_statuses_do_not() -> None:
@@ -511,7 +543,7 @@ def test_what_may_not_go_is_left_in_its_place() -> None:
     waiting = Waiting()
     waiting.put(authorize(), 0)
     waiting.put(status(1), 0)
-    assert waiting.take(lambda notice: not isinstance(notice, AuthorizeNotice)) == status(1)
+    assert waiting.take(lambda notice: not isinstance(notice, AuthorizeNotice)) == (status(1), 0)
     assert len(waiting) == 1
 
 

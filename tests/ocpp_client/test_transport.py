@@ -221,8 +221,18 @@ async def test_a_silent_or_dripping_server_meets_a_total_deadline(drip: bytes) -
 async def test_a_refused_tcp_connection_is_a_failure() -> None:
     network = Network()
     network.is_up = False
-    with pytest.raises(ConnectFailed, match="Network is unreachable"):
+    with pytest.raises(ConnectFailed, match="no TCP connection to localhost:1: Network is unreachable"):
         await Transport(settings("ws://localhost:1/"), network, ("ocpp1.6",)).open()
+
+
+async def test_a_name_that_does_not_resolve_is_a_failure() -> None:
+    class Nameless(Network):
+        async def connect(self, host: str, port: int) -> socket.socket:
+            raise socket.gaierror(-2, "Name or service not known")
+
+    with pytest.raises(ConnectFailed, match="the name h cannot be resolved: Name or service not known") as failed:
+        await Transport(settings("ws://h:1/"), Nameless(), ("ocpp1.6",)).open()
+    assert "DNS" in failed.value.cure
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4000])
