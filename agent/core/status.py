@@ -48,7 +48,10 @@ def of(turn: Turn, evse: Evse) -> StatusNotice:
 
 def _stage(evse: Evse) -> tuple[SessionStage, ChargingState | None]:
     if evse.has_transaction and evse.transaction is not None:
-        if evse.stop is not None and evse.stop.ends_transaction and evse.phase is Phase.STOPPING and evse.plugged_at is None:
+        is_leaving_unplugged = (
+            evse.phase is Phase.STOPPING and evse.plugged_at is None and evse.stop is not None and evse.stop.ends_transaction
+        )
+        if evse.phase is Phase.RECOVERING or is_leaving_unplugged:
             # 1.6 4.9, TC_005: nothing is charging any more, and nobody else may begin before the last register is read.
             return SessionStage.FINISHING, None
         return SessionStage.TRANSACTION, evse.transaction.charging_state

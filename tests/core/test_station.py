@@ -623,6 +623,14 @@ class TestPowerLoss:
         assert ended.seq_no == rig.recovered.transactions[0].next_seq_no
         assert not rig.evse.has_transaction
 
+    def test_the_connector_is_finishing_until_the_register_is_read(self) -> None:
+        """It was said to be Charging after the boot, with an open contactor."""
+        rig = self.rebooted(boot_id="boot-2")
+        rig.pilot(PilotState.B)
+        rig.online()
+        rig.pass_ms(2_000)
+        assert set(stages(rig)) == {(ConnectorStatus.OCCUPIED, SessionStage.FINISHING, None)}
+
     def test_the_same_kernel_boot_is_a_reboot_of_the_agent(self) -> None:
         rig = self.rebooted(boot_id="boot-1", same=True)
         rig.pass_ms(2_000)
