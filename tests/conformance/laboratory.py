@@ -7,6 +7,8 @@ reset that the agent commands of itself starts it anew as `python -m agent` does
 import asyncio
 import contextlib
 import logging
+import signal
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,7 +54,7 @@ class Bench:
         """`variables` are first values by 2.x name or 1.6 key; `socket` gives an outlet with a lock instead of a fixed cable."""
         self.folder = folder
         self.version = version
-        self.boot_id = "boot-1"
+        self.boot_id: str | None = "boot-1"
         self.csms = Csms(version, self.utc, check=self.check_alive)
         self.errors: list[logging.LogRecord] = []
         self.expected_errors: tuple[str, ...] = ()
@@ -207,10 +209,10 @@ world = "{self.control_socket}"
         return not (await self.evse(number))["contactor"]["is_closed"]
 
     async def energy_flows(self, number: int = 1) -> None:
-        """Wait until the vehicle draws more than 6 A."""
+        """Wait until the vehicle draws a current."""
 
         async def draws() -> bool:
-            return float((await self.evse(number))["meter"]["current_a"][0]) > 6
+            return float((await self.evse(number))["meter"]["current_a"][0]) > 0
 
         await self.until_async(draws)
 
@@ -270,6 +272,62 @@ world = "{self.control_socket}"
         return {"connectorId": evse} if self.version == "1.6" else {"evseId": evse}
 
 
+class ProcessBench(Bench):
+    """The agent as a process of its own, in real time: it can be killed, and what it did not put on disk is gone."""
+
+    def __init__(self, folder: Path, version: str, **options: Any) -> None:
+        super().__init__(folder, version, **options)
+        self.process: asyncio.subprocess.Process | None = None
+        self._expected_end = False
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "agent.log"
+
+    async def start_agent(self) -> None:
+        """Start it in the boot `boot_id`; `None` in the one that this machine is in."""
+        self.starts += 1
+        self._expected_end = False
+        command = [sys.executable, "-m", "agent", "--config", str(self.config_file)]
+        if self.boot_id is not None:
+            file = self.folder / "boot_id"
+            file.write_text(f"{self.boot_id}\n", encoding="ascii")
+            command[2:3] = ["tests.conformance.booted_daemon"]
+            command += ["--boot-id-file", str(file)]
+        with self.log_file.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *command, cwd=Path(__file__).parents[2], stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def check_alive(self) -> None:
+        if self.process is not None and self.process.returncode is not None and not self._expected_end:
+            msg = f"the agent ended with {self.process.returncode}:\n{self.log_file.read_text(encoding='utf-8')[-3000:]}"
+            raise AssertionError(msg)
+
+    async def cut_power(self) -> None:
+        """The process is killed and the contactor drops."""
+        assert self.process is not None
+        self._expected_end = True
+        await self.control("power.cut")
+        assert await self.process.wait() == -signal.SIGKILL
+
+    async def stop_agent(self) -> None:
+        if self.process is None:
+            return
+        self._expected_end = True
+        if self.process.returncode is None:
+            self.process.terminate()
+            async with asyncio.timeout(10):
+                assert await self.process.wait() == 0
+        self.process = None
+
+    async def booted(self) -> None:
+        await self.csms.expect("BootNotification")
+        wanted = self._evses + (1 if self.version == "1.6" else 0)
+        assert await self.csms.until(lambda: len(self.csms.calls("StatusNotification")) >= wanted)
+        self.csms.mark()
+
+
 class _ErrorLog(logging.Handler):
     """Notes what the agent logs as an error: a bug of ours that something swallowed would show here only."""
 
@@ -282,12 +340,14 @@ class _ErrorLog(logging.Handler):
 
 
 @contextlib.asynccontextmanager
-async def laboratory(folder: Path, version: str, *, boots: bool = True, errors: Sequence[str] = (), **options: Any) -> AsyncIterator[Bench]:
+async def laboratory(
+    folder: Path, version: str, *, boots: bool = True, is_process: bool = False, errors: Sequence[str] = (), **options: Any
+) -> AsyncIterator[Any]:
     """A bench with a started agent; `boots`: and booted. At the end: no frame against a schema, books in order, no error in the log.
 
     `errors` are texts of errors that the test provokes.
     """
-    bench = Bench(folder, version, **options)
+    bench = (ProcessBench if is_process else Bench)(folder, version, **options)
     bench.expected_errors = tuple(errors)
     handler = _ErrorLog(bench.errors)
     logger = logging.getLogger("agent")
