@@ -133,6 +133,8 @@ class Server:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peer_of(writer.get_extra_info("socket"))
         caller = Caller(role_of(peer, self._technicians), f"uid={peer.uid} pid={peer.pid}")
+        loop = asyncio.get_running_loop()
+        free_at = loop.time()
         while True:
             try:
                 async with asyncio.timeout(IDLE_S):
@@ -143,9 +145,10 @@ class Server:
                 return
             if not line:
                 return
+            await asyncio.sleep(max(0.0, free_at - loop.time()))
             if line.strip():
                 await _say(writer, await self._service.handle(line, caller))
-            await asyncio.sleep(PAUSE_S)
+            free_at = loop.time() + PAUSE_S
 
 
 async def _say(writer: asyncio.StreamWriter, answer: bytes | None) -> None:
