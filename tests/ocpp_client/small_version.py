@@ -67,6 +67,7 @@ class SmallVersion:
         self.answers_while_rejected = is_modern
         self.answers_unreadable = is_modern
         self.queue_is_global = not is_modern
+        self.refuses_boot_trigger_when_accepted = is_modern
         self.broken_rows: set[int] = set()
 
     def boot(self, info: BootInfo) -> Call:

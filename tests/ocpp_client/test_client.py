@@ -697,6 +697,15 @@ async def test_a_trigger_for_a_message_of_the_link_is_answered_and_obeyed(reques
         assert station.commands() == []
 
 
+async def test_a_modern_station_that_is_accepted_refuses_to_boot_again() -> None:
+    """TC_F_26."""
+    async with pair(is_modern=True) as (csms, station):
+        await station.accepted()
+        assert (await csms.ask("TriggerMessage", {"requestedMessage": "BootNotification"}))[2] == {"status": "Rejected"}
+        await asyncio.sleep(10)
+        assert csms.actions() == ["BootNotification"]
+
+
 async def test_while_pending_calls_are_answered_and_starts_are_rejected() -> None:
     """TC_002; B02.FR.05."""
     csms = Csms()
