@@ -204,6 +204,8 @@ def _trigger(turn: Turn, command: TriggerMessage) -> StatusOutcome:
             for evse in evses:
                 status.report(turn, turn.evse(evse.evse_id), always=True)
         case "MeterValues":
+            if all(sampling.fresh_reading(turn, evse) is None for evse in evses):
+                return StatusOutcome(status=CommandStatus.REJECTED, reason="there is no present meter value")
             for evse in evses:
                 sampling.triggered(turn, turn.evse(evse.evse_id))
         case _:

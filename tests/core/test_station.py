@@ -19,6 +19,7 @@ from agent.domain.commands import (
     ResetKind,
     SetVariables,
     StatusOutcome,
+    TriggerMessage,
     UnlockConnector,
     VariableAssignment,
 )
@@ -461,6 +462,19 @@ class TestSampling:
         rig.command(SetVariables(assignments=(VariableAssignment(key=var.TX_UPDATED_INTERVAL, value="5"),)))
         rig.pass_ms(5_000)
         assert [n for n in rig.notices() if n.trigger is TriggerReason.METER_VALUE_PERIODIC]
+
+    def test_a_trigger_for_values_that_are_not_there_is_rejected(self) -> None:
+        """It was Accepted, and nothing followed: right after the boot, and with a silent meter."""
+        rig = Rig()
+        rig.online()
+        ask = TriggerMessage(requested="MeterValues", evse_id=EVSE1)
+        early = rig.command(ask)
+        assert isinstance(early, StatusOutcome)
+        assert early.status is CommandStatus.REJECTED
+        assert not [n for n in rig.sent() if isinstance(n, MeterValuesNotice)]
+        rig.pass_ms(1_000)
+        assert rig.command(ask) == StatusOutcome(status=CommandStatus.ACCEPTED)
+        assert [n for n in rig.sent() if isinstance(n, MeterValuesNotice)]
 
     def test_the_end_carries_first_and_last(self) -> None:
         rig = online()
