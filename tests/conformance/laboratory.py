@@ -239,7 +239,8 @@ world = "{self.control_socket}"
         came = await self.csms.until(lambda: len(self.csms.calls("StatusNotification")) >= wanted)
         assert came, "the boot did not end with the status of every connector"
         assert self.app is not None
-        await self.app.is_running.wait()
+        engine = self.app.engine
+        await self.until(lambda: all(evse.reading is not None for evse in engine.station.evses))
         self.csms.mark()
 
     async def restarted(self, starts: int = 2) -> None:
