@@ -3,9 +3,12 @@
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from simulator.demo.site import TARIFF, Site, SiteError
 from simulator.portal import PaymentMethod, PaymentState
+
+_CLOSED: Final = frozenset({PaymentState.CAPTURED, PaymentState.VOIDED})
 
 
 def say(step: str, text: str) -> None:
@@ -57,7 +60,7 @@ async def _session(site: Site, seconds: float) -> list[str]:
     else:
         await site.portal.stop_payment(payment.key)
         say("driver", "stops on the phone")
-    await site.until(lambda: site.portal.payment(payment.key).state is PaymentState.CAPTURED, "the portal captures the payment")
+    await site.until(lambda: site.portal.payment(payment.key).state in _CLOSED, "the portal closes the payment")
     await site.until_async(lambda: _screen_is(site, "finished"), "the display shows the receipt")
     await site.control("ev.unplug", evse=1)
     await site.until_async(lambda: _shows_code(site), "the EVSE is free again")
@@ -77,7 +80,7 @@ async def _compare(site: Site, key: str, register_before: Decimal, booked_before
     stored = sessions[0]  # type: ignore[index]
     register_after = await _register(site)
     metered_wh = int(register_after // 1) - int(register_before // 1)
-    say("meter", f"register {register_before} Wh before, {register_after} Wh after: {metered_wh} Wh billed")
+    say("meter", f"register {register_before} Wh before, {register_after} Wh after: {metered_wh} Wh to be billed")
     say("store", f"{stored['energy_wh']} Wh, {stored['cost']}, registers {stored['register_start_wh']} and {stored['register_stop_wh']}")
     say("books", f"portal {row.energy_wh} Wh, {row.session_gross} {row.currency} in {row.seconds} s; charger's figure {row.charger_gross}")
     booked = len(site.portal.books()) - booked_before
@@ -88,6 +91,7 @@ async def _compare(site: Site, key: str, register_before: Decimal, booked_before
         (stored["cost"] == f"{row.session_gross} {row.currency}", f"money: store {stored['cost']}, portal {row.session_gross}"),
         (row.charger_gross == row.session_gross, f"money: charger said {row.charger_gross}, portal bills {row.session_gross}"),
         (payment.gross == row.session_gross, f"money: captured {payment.gross}, session {row.session_gross}"),
+        (payment.state is PaymentState.CAPTURED, f"payment: {payment.state}, {payment.reason or 'without a reason'}"),
         (not row.mismatch, f"portal marks a mismatch: {row.mismatch}"),
         (payment.gross is None or payment.net == payment.gross - (payment.commission or 0), "net is not gross less commission"),
         (booked == 1, f"{booked} transactions instead of one"),

@@ -143,10 +143,14 @@ class Browser:
 def chromium(directory: Path, *, width: int = 1400, height: int = 1000) -> Iterator[Browser]:
     """A new headless browser with an empty profile in `directory`."""
     driver, browser = shutil.which("chromedriver"), shutil.which("chromium")
-    assert driver is not None and browser is not None, "chromium and chromedriver are missing: apt-get install chromium chromium-driver"
+    assert driver is not None, "chromedriver is missing: apt-get install chromium-driver"
+    assert browser is not None, "chromium is missing: apt-get install chromium"
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    with (directory / "chromedriver.log").open("wb") as log, subprocess.Popen([driver, f"--port={port}"], stdout=log, stderr=log) as process:
+    with (
+        (directory / "chromedriver.log").open("wb") as log,
+        subprocess.Popen([driver, f"--port={port}"], stdout=log, stderr=log) as process,
+    ):
         try:
             _wait_for(url)
             options = {
