@@ -69,7 +69,7 @@ def _status(result: object) -> Iterator[str]:
 
 
 def _portal(csms: Row) -> Iterator[str]:
-    how = f" over {csms['subprotocol']}" if csms["subprotocol"] else ""
+    how = f" over {csms['subprotocol']}" if csms["subprotocol"] and csms["state"] != "offline" else ""
     yield f"portal    {csms['state']} for {_duration(csms['since_s'])}{how}, {csms['url']}"
     if csms["next_attempt_s"] is not None:
         yield f"          next attempt to connect in {_duration(csms['next_attempt_s'])}"
@@ -150,9 +150,11 @@ def _meter(result: object) -> Iterator[str]:
 
 def _reading(reading: Row) -> Iterator[str]:
     doubt = "" if reading["quality"] == "good" else f", {reading['quality']}"
-    yield f"  register {_show(reading['energy_wh'])} Wh in steps of {reading['resolution_wh']} Wh, read {reading['age_ms']} ms ago{doubt}"
+    age_ms = int(str(reading["age_ms"]))
+    age = f"{age_ms} ms" if age_ms < 10_000 else _duration(age_ms // 1_000)
+    yield f"  register {_show(reading['energy_wh'])} Wh in steps of {reading['resolution_wh']} Wh, read {age} ago{doubt}"
     for quantity in _rows(reading["quantities"]):
-        yield f"  {quantity['measurand']!s:32} {_show(quantity['phase']):5} {quantity['value']}"
+        yield f"  {quantity['measurand']!s:32} {_show(quantity['phase']):5} {quantity['value']} {quantity['unit']}"
 
 
 def _bus(bus: Row) -> Iterator[str]:

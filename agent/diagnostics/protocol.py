@@ -5,11 +5,11 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
 from agent.domain.errors import AgentError
+from agent.domain.values import dataclass
 
 _log = logging.getLogger("agent.diagnostics")
 

@@ -110,7 +110,7 @@ _READING: Final = _object(
     energy_wh=_or_null(_decimal("Wh, the meter's own import register")),
     resolution_wh=_decimal("Wh, the register's step"),
     quality=_enum("good", "suspect"),
-    quantities=_list(_object(measurand=_TEXT, phase=_or_null(_TEXT), value=_decimal("in the measurand's unit of OCPP"))),
+    quantities=_list(_object(measurand=_TEXT, phase=_or_null(_TEXT), value=_decimal("in this unit"), unit=_TEXT)),
 )
 
 _METER: Final = _object(

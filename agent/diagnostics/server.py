@@ -8,12 +8,12 @@ import os
 import socket
 import stat
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.diagnostics.protocol import MAX_LINE_BYTES, Caller, ErrorCode, Role, Service, failure
 from agent.domain.errors import AgentError
+from agent.domain.values import dataclass
 
 _log = logging.getLogger("agent.diagnostics")
 

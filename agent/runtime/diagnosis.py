@@ -19,7 +19,7 @@ from agent.domain.authorization import IdToken
 from agent.domain.commands import SetVariables, SetVariablesOutcome, VariableAssignment
 from agent.domain.errors import StoreError
 from agent.domain.ids import EvseId
-from agent.domain.metering import Reading
+from agent.domain.metering import UNIT, Reading
 from agent.domain.screen import EvseView
 from agent.domain.time import Instant, wire_time
 from agent.domain.variables import Mutability, SetVariableStatus, ValueSource, VariableDefinition, VariableKey, parse_variable_key
@@ -35,7 +35,7 @@ _log = logging.getLogger("agent.diagnostics")
 STORE_S: Final = 2.0
 """`status` waits this long for the disk, then it tells what is known without it: a disk that hangs is a reason to ask."""
 ROWS_SHOWN: Final = 100
-IN_ONE_GO: Final = 20
+IN_ONE_GO: Final = 10
 """So many items are put into words before the event loop gets its turn."""
 _COUNTS: Final = (
     "dead_letters",
@@ -53,7 +53,8 @@ SHORTEST_MASKED: Final = 4
 """A shorter token would be found in every other word."""
 
 _EVSE = Param(name="evse", type=ParamType.INTEGER, description="number of the EVSE; all where absent")
-_LIMIT = Param(name="limit", type=ParamType.INTEGER, description="how many at most, the newest", maximum=500)
+_SESSIONS = Param(name="limit", type=ParamType.INTEGER, description="how many at most, the newest; 20 where absent", maximum=200)
+_EVENTS = Param(name="limit", type=ParamType.INTEGER, description="how many at most, the newest; 50 where absent", maximum=500)
 _ROW = Param(name="row", type=ParamType.INTEGER, description="row of a dead letter", required=True, maximum=2**53)
 _NAME = Param(name="name", type=ParamType.STRING, description="2.x name (Component.Variable[Instance]) or 1.6 key; all where absent")
 _TO_SET = Param(name="name", type=ParamType.STRING, description="2.x name or 1.6 key", required=True)
@@ -98,7 +99,7 @@ class Diagnosis:
                     call=self.meter,
                     params=(_EVSE,),
                 ),
-                Method(name="sessions", summary="Stored transactions, the newest first.", call=self.sessions, params=(_LIMIT,)),
+                Method(name="sessions", summary="Stored transactions, the newest first.", call=self.sessions, params=(_SESSIONS,)),
                 Method(name="queue", summary="Messages that wait for the CSMS, and dead letters.", call=self.queue),
                 Method(
                     name="queue.resend",
@@ -107,7 +108,7 @@ class Diagnosis:
                     params=(_ROW,),
                     role=Role.TECHNICIAN,
                 ),
-                Method(name="events", summary="What happened since the start, the newest last.", call=self.events, params=(_LIMIT,)),
+                Method(name="events", summary="What happened since the start, the newest last.", call=self.events, params=(_EVENTS,)),
                 Method(name="config", summary="OCPP variables with value and source.", call=self.config, params=(_NAME,)),
                 Method(name="config.set", summary="Set an OCPP variable.", call=self.set, params=(_TO_SET, _VALUE), role=Role.TECHNICIAN),
             ),
@@ -266,7 +267,12 @@ class Diagnosis:
             "resolution_wh": _number(reading.resolution_wh),
             "quality": reading.quality.value,
             "quantities": [
-                {"measurand": q.measurand.value, "phase": None if q.phase is None else q.phase.value, "value": _number(q.value)}
+                {
+                    "measurand": q.measurand.value,
+                    "phase": None if q.phase is None else q.phase.value,
+                    "value": _number(q.value),
+                    "unit": UNIT[q.measurand],
+                }
                 for q in reading.quantities
             ],
         }

@@ -87,7 +87,6 @@ STATUS_IN_TROUBLE: dict[str, Any] = {
     "csms": {
         **STATUS["csms"],
         "state": "offline",
-        "subprotocol": None,
         "since_s": 90,
         "last_exchange_s": None,
         "next_attempt_s": 8,
@@ -150,8 +149,8 @@ METER: dict[str, Any] = {
                 "resolution_wh": "1",
                 "quality": "good",
                 "quantities": [
-                    {"measurand": "Voltage", "phase": "L1-N", "value": "230.1"},
-                    {"measurand": "Frequency", "phase": None, "value": "50"},
+                    {"measurand": "Voltage", "phase": "L1-N", "value": "230.1", "unit": "V"},
+                    {"measurand": "Frequency", "phase": None, "value": "50", "unit": "Hz"},
                 ],
             },
         },

@@ -70,8 +70,8 @@ def test_meter() -> None:
         "EVSE 1: eastron-sdm630 at serial:///dev/ttyUSB0 device 1, serial number 24115071",
         "  answers: 120 readings, 0 suspect, 1 reads failed",
         "  register 1234560.00 Wh in steps of 1 Wh, read 340 ms ago",
-        "  Voltage                          L1-N  230.1",
-        "  Frequency                        -     50",
+        "  Voltage                          L1-N  230.1 V",
+        "  Frequency                        -     50 Hz",
         "EVSE 2: carlo-gavazzi-em340 at serial:///dev/ttyUSB0 device 2, serial number -",
         "  LOST for 5 min: 0 readings, 0 suspect, 14 reads failed",
         "  problem: no answer within 1 s",
@@ -79,6 +79,12 @@ def test_meter() -> None:
         "bus serial:///dev/ttyUSB0: CLOSED, 150 requests, 120 answers, 30 time-outs, 0 exceptions, 2 bad frames, 1 reconnects",
         "  device 2: 30 requests, 0 answers, 30 time-outs, 0 exceptions, 14 failures in a row, left alone for 12.5 s",
     ]
+
+
+def test_an_old_reading_looks_old() -> None:
+    meter = {**ex.METER["meters"][0], "reading": {**ex.METER["meters"][0]["reading"], "age_ms": 150_000, "quality": "suspect"}}
+    shown = lines("meter", {"meters": [meter], "buses": []})[2]
+    assert shown == "  register 1234560.00 Wh in steps of 1 Wh, read 2 min ago, suspect"
 
 
 def test_sessions() -> None:
