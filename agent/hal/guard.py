@@ -33,6 +33,8 @@ FEEDBACK_S: Final = 1.0
 """Within this time the mirror contact has to follow the command, both ways."""
 UNEXPECTED_OPENING_S: Final = 0.2
 """Hardware that opens on its own may tell the reason after the mirror contact; without a reason within this time it is a fault."""
+RETRY_S: Final = 0.1
+"""An order that the driver failed to carry out is given again after this time, until it is taken."""
 LATE_RENEWAL_S: Final = 0.8
 """A renewal later than this may have let the hardware's own permission expire: its opening is then no fault of the contactor."""
 
@@ -40,6 +42,9 @@ NOT_INTERLOCKING: Final = frozenset({FaultKind.METER_FAILURE, FaultKind.READER_F
 """Faults that a policy answers (on_meter_loss, storage), not the interlock: with them the contactor is as safe as without."""
 ENDS_WITH_THE_VEHICLE: Final = frozenset({FaultKind.CONTACTOR_DID_NOT_CLOSE, FaultKind.CONTACTOR_OPENED})
 """Contactor faults that unplugging clears. A welded contactor stays until a technician clears it, over unplugging."""
+
+_OPENING: Final = "opening the contactor"
+_PILOT: Final = "setting the pilot"
 
 
 class Handle(Protocol):
@@ -68,10 +73,12 @@ class _Watched:
     __slots__ = (
         "awaits_opening",
         "closed_feedback",
+        "failing",
         "faults",
         "is_commanded",
         "is_locked",
         "late_at",
+        "output",
         "own_faults",
         "permitted_until",
         "pilot",
@@ -90,6 +97,8 @@ class _Watched:
         self.is_locked = False
         self.faults: set[FaultKind] = set()
         self.own_faults: set[FaultKind] = set()
+        self.failing: set[str] = set()
+        self.output: PilotOutput | None = None
         self.closed_feedback: bool | None = None
         self.awaits_opening = False
         self.is_commanded = False
@@ -157,7 +166,7 @@ class Guard:
                 self._watched(evse_id).ports = evse_ports
         for evse_id, evse_ports in ports.items():
             if self._watched(evse_id).closed_feedback is not False:
-                evse_ports.contactor.open()
+                self._order_open(evse_id, evse_ports)
             self._judge(evse_id)
 
     @property
@@ -213,13 +222,19 @@ class Guard:
         if why is not None:
             self.open(evse_id)
             return why
-        contactor = self._ports(watched).contactor
-        contactor.close()
+        ports = self._ports(watched)
+        try:
+            ports.contactor.close()
+        except Exception as error:  # whatever the driver's bug is: half an order to close ends open, and the driver is told why
+            logger.exception("closing a contactor failed evse_id=%d", evse_id)
+            self.open(evse_id)
+            self._set_own_fault(evse_id, FaultKind.CONTACTOR_DID_NOT_CLOSE, f"the driver failed to close it: {error}")
+            return Interlock.FAULT
         with self._lock:
             was_opened_meanwhile = not watched.is_commanded
         if was_opened_meanwhile:
             # The thread's open may have come before the close that was under way here: the last word must be open.
-            contactor.open()
+            self._order_open(evse_id, ports)
         self._judge(evse_id)
         return None
 
@@ -230,7 +245,7 @@ class Guard:
             was_commanded = watched.is_commanded
             self._command_open(watched)
         if watched.ports is not None:
-            watched.ports.contactor.open()
+            self._order_open(evse_id, watched.ports)
         if was_commanded and threading.get_ident() == self._loop_thread:
             self._judge(evse_id)
         elif was_commanded:
@@ -244,7 +259,8 @@ class Guard:
             if output.signal is not PilotSignal.X1:
                 self._end_stop(watched)
             begins_stop = output.signal is PilotSignal.X1 and before is PilotSignal.PWM and watched.is_commanded
-        self._ports(watched).pilot.set_output(output)
+            watched.output = output
+        self._put_on_pilot(evse_id, output)
         if begins_stop:
             self.begin_stop(evse_id)
         self._refuse(evse_id, self._open_if_forbidden(evse_id))
@@ -360,16 +376,23 @@ class Guard:
 
     # ------------------------------------------------------------------------------------------------- on its own
     def expire(self) -> float | None:
-        """Open every contactor whose permission has expired. Gives the seconds until the next one expires, None while none is closed.
+        """Open every contactor whose permission has expired, and again each that the driver failed to open.
+
+        Gives the seconds until the next has to be looked at, None while none is closed.
 
         Thread-safe. The guard's own thread calls it.
         """
         now = self._clock()
         expired: list[tuple[EvseId, EvsePorts]] = []
+        again: list[tuple[EvseId, EvsePorts]] = []
         wait_s: float | None = None
         with self._lock:
             for evse_id, watched in self._evses.items():
-                if not watched.is_commanded or watched.ports is None:
+                if watched.ports is None:
+                    continue
+                if _OPENING in watched.failing and not watched.is_commanded:
+                    again.append((evse_id, watched.ports))
+                if not watched.is_commanded:
                     continue
                 left = (watched.permitted_until or now) - now
                 if left <= 0:
@@ -377,8 +400,12 @@ class Guard:
                     expired.append((evse_id, watched.ports))
                 else:
                     wait_s = left if wait_s is None else min(wait_s, left)
+        for evse_id, ports in again:
+            if not self._order_open(evse_id, ports):
+                wait_s = RETRY_S if wait_s is None else min(wait_s, RETRY_S)
         for evse_id, ports in expired:
-            ports.contactor.open()
+            if not self._order_open(evse_id, ports):
+                wait_s = RETRY_S if wait_s is None else min(wait_s, RETRY_S)
             logger.warning("contactor opened: its permission was not renewed for %.1f s evse_id=%d", self._life_s, evse_id)
             self._refuse(evse_id, Interlock.NO_PERMISSION)
             self._on_loop(self._judge, evse_id)
@@ -393,12 +420,62 @@ class Guard:
                 self._is_disturbed = False
             try:
                 wait_s = self.expire()
-            except Exception:  # a driver that fails to open one contactor must not keep the thread from the others
-                logger.exception("opening a contactor failed; trying again")
-                wait_s = 0.1
+            except Exception:  # nothing may end this thread
+                logger.exception("looking at the permissions failed; trying again")
+                wait_s = RETRY_S
             with self._lock:
                 if not self._is_disturbed:
                     self._wake.wait(wait_s)
+
+    # ------------------------------------------------------------------------------------------- a driver that fails
+    def _order_open(self, evse_id: EvseId, ports: EvsePorts) -> bool:
+        """Order it open. Thread-safe. False where the driver failed: the thread orders it again until it is taken, and nothing closes."""
+        try:
+            ports.contactor.open()
+        except Exception as error:  # noqa: BLE001 - whatever the driver's bug is, the others are opened and the engine hears
+            self._note_failing(evse_id, _OPENING, error)
+            return False
+        self._note_working(evse_id, _OPENING)
+        return True
+
+    def _put_on_pilot(self, evse_id: EvseId, output: PilotOutput) -> None:
+        """Put a signal on the pilot; where the driver fails again and again, unless another one is wanted by then."""
+        with self._lock:
+            watched = self._known(evse_id)
+            if watched.output != output:
+                return
+        try:
+            self._ports(watched).pilot.set_output(output)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._note_failing(evse_id, _PILOT, error)
+            if not self._is_ended:
+                self._loop().call_later(RETRY_S, self._put_on_pilot, evse_id, output)
+        else:
+            self._note_working(evse_id, _PILOT)
+
+    def _note_failing(self, evse_id: EvseId, order: str, error: Exception) -> None:
+        with self._lock:
+            watched = self._known(evse_id)
+            is_new = order not in watched.failing
+            watched.failing.add(order)
+            if is_new:
+                self._is_disturbed = True
+                self._wake.notify_all()
+        if is_new:
+            logger.error("the driver failed: %s evse_id=%d; trying again", order, evse_id, exc_info=error)
+            self._on_loop(self._judge_driver, evse_id, f"the driver failed: {order}: {error}")
+
+    def _note_working(self, evse_id: EvseId, order: str) -> None:
+        with self._lock:
+            watched = self._known(evse_id)
+            if order not in watched.failing:
+                return
+            watched.failing.discard(order)
+        logger.warning("the driver works again: %s evse_id=%d", order, evse_id)
+        self._on_loop(self._judge_driver, evse_id, "")
+
+    def _judge_driver(self, evse_id: EvseId, detail: str) -> None:
+        self._set_own_fault(evse_id, FaultKind.HAL_LOST, detail, is_present=bool(self._known(evse_id).failing))
 
     def _stop_is_over(self, evse_id: EvseId) -> None:
         with self._lock:
@@ -483,7 +560,7 @@ class Guard:
         )
 
     def _has_fault(self, watched: _Watched) -> bool:
-        return bool((watched.faults | watched.own_faults | self._station_faults) - NOT_INTERLOCKING)
+        return bool(watched.failing or (watched.faults | watched.own_faults | self._station_faults) - NOT_INTERLOCKING)
 
     def _open_if_forbidden(self, evse_id: EvseId) -> Interlock | None:
         """Open a commanded contactor that the interlock forbids; gives the reason if it did."""

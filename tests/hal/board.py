@@ -68,6 +68,7 @@ class BoardContactor:
     commands: list[str] = field(default_factory=list)
     renewals: int = 0
     on_close: Callable[[], None] | None = None
+    on_open: Callable[[], None] | None = None
 
     @property
     def is_commanded_closed(self) -> bool:
@@ -79,6 +80,8 @@ class BoardContactor:
         self.commands.append("close")
 
     def open(self) -> None:
+        if self.on_open is not None:
+            self.on_open()
         self.commands.append("open")
 
     def renew_permission(self) -> None:
@@ -88,8 +91,11 @@ class BoardContactor:
 @dataclass
 class BoardPilot:
     outputs: list[PilotOutput] = field(default_factory=list)
+    on_output: Callable[[], None] | None = None
 
     def set_output(self, output: PilotOutput) -> None:
+        if self.on_output is not None:
+            self.on_output()
         self.outputs.append(output)
 
 

@@ -16,7 +16,7 @@ from agent.domain.ids import EvseId
 from agent.domain.interlock import Interlock
 from agent.domain.pilot import STATE_F, X1, PilotOutput, PilotSignal, PilotState, pwm
 from agent.hal.api import EvsePorts, HalSink, MeterAddress
-from agent.hal.guard import LATE_RENEWAL_S, NOT_INTERLOCKING, PERMISSION_LIFE_S, STOP_WINDOW_S, Guard
+from agent.hal.guard import LATE_RENEWAL_S, NOT_INTERLOCKING, PERMISSION_LIFE_S, RETRY_S, STOP_WINDOW_S, Guard
 from tests.hal.board import BoardEvse, ManualTimers, RecordedSink, ports_of
 
 ONE, TWO = EvseId(1), EvseId(2)
@@ -182,6 +182,104 @@ def test_an_expired_permission_opens_and_is_reported() -> None:
     assert rig.contactor == ["close", "open"]
     rig.timers.run_soon()
     assert rig.refused == [(ONE, Interlock.NO_PERMISSION)]
+
+
+def failing() -> None:
+    raise OSError(5, "Input/output error")
+
+
+def test_a_driver_that_fails_to_open_is_ordered_again_and_its_engine_told() -> None:
+    """The driver's error must not swallow the report that made the guard open, nor be the last word about a closed contactor."""
+    rig = Rig()
+    rig.charge()
+    rig.board[ONE].contactor.on_open = failing
+    rig.guard.pilot_measured(ONE, PilotState.B)
+    assert ("pilot", ONE, PilotState.B) in rig.sink.reports
+    assert rig.guard.expire() == pytest.approx(RETRY_S)
+    rig.timers.run_soon()
+    assert rig.faults() == [(ONE, FaultKind.HAL_LOST, True)]
+    rig.guard.pilot_measured(ONE, PilotState.C)
+    assert rig.guard.close(ONE) is Interlock.FAULT, "what cannot be opened is not closed again"
+    rig.board[ONE].contactor.on_open = None
+    assert rig.guard.expire() is None
+    assert rig.contactor == ["close", "open"]
+    rig.timers.run_soon()
+    assert rig.faults()[-1] == (ONE, FaultKind.HAL_LOST, False)
+
+
+def test_a_driver_that_fails_to_open_one_contactor_opens_the_others() -> None:
+    rig = Rig({ONE: BoardEvse(), TWO: BoardEvse()})
+    rig.charge(ONE)
+    rig.charge(TWO)
+    rig.board[ONE].contactor.on_open = failing
+    rig.real += PERMISSION_LIFE_S
+    assert rig.guard.expire() == pytest.approx(RETRY_S)
+    assert rig.board[TWO].contactor.commands == ["close", "open"]
+    rig.board[ONE].contactor.on_open = None
+    rig.guard.expire()
+    assert rig.board[ONE].contactor.commands == ["close", "open"]
+
+
+@pytest.mark.timeout(10)
+async def test_the_thread_opens_what_a_driver_failed_to_open() -> None:
+    board = {ONE: BoardEvse()}
+    sink = RecordedSink()
+    guard = Guard(sink, on_refused=lambda *_: None)
+    await guard.start(RealDriver(board))
+    try:
+        guard.permit(ONE)
+        guard.set_pilot(ONE, OFFER)
+        assert guard.close(ONE) is None
+        tries: list[float] = []
+
+        def fail_twice() -> None:
+            tries.append(time.monotonic())
+            if len(tries) < 3:
+                failing()
+
+        board[ONE].contactor.on_open = fail_twice
+        guard.revoke(ONE)
+        while board[ONE].contactor.commands[-1] != "open":
+            await asyncio.sleep(0.02)
+        assert len(tries) == 3
+        assert tries[2] - tries[1] > RETRY_S / 2, "again and again, but not in a spin"
+    finally:
+        guard.close_down()
+
+
+def test_closing_down_opens_what_it_can() -> None:
+    rig = Rig({ONE: BoardEvse(), TWO: BoardEvse()})
+    rig.charge(ONE)
+    rig.charge(TWO)
+    rig.board[ONE].contactor.on_open = failing
+    rig.guard.close_down()
+    assert rig.board[TWO].contactor.commands == ["close", "open"]
+
+
+def test_a_driver_that_fails_to_close_leaves_it_open_with_a_fault() -> None:
+    rig = Rig()
+    rig.guard.permit(ONE)
+    rig.guard.set_pilot(ONE, OFFER)
+    rig.guard.pilot_measured(ONE, PilotState.C)
+    rig.board[ONE].contactor.on_close = failing
+    assert rig.guard.close(ONE) is Interlock.FAULT
+    assert rig.contactor == ["open"]
+    assert not rig.guard.is_commanded_closed(ONE)
+    assert rig.faults() == [(ONE, FaultKind.CONTACTOR_DID_NOT_CLOSE, True)]
+
+
+def test_a_pilot_that_cannot_be_set_opens_and_is_tried_again() -> None:
+    rig = Rig()
+    rig.charge()
+    rig.board[ONE].pilot.on_output = failing
+    rig.guard.set_pilot(ONE, X1)
+    assert rig.contactor == ["close", "open"], "no offer can be withdrawn, so the energy is"
+    rig.timers.advance(RETRY_S)
+    assert rig.faults() == [(ONE, FaultKind.HAL_LOST, True)]
+    rig.board[ONE].pilot.on_output = None
+    rig.timers.advance(RETRY_S)
+    assert rig.board[ONE].pilot.outputs[-1] == X1
+    assert rig.faults()[-1] == (ONE, FaultKind.HAL_LOST, False)
 
 
 def test_nothing_closed_needs_no_wake_up() -> None:
