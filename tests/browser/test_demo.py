@@ -121,6 +121,8 @@ def watch_it_charge(browser: Browser) -> None:
         )
         assert Decimal(browser["session-power"].text) > 0
     browser.until(lambda: shown_picture(browser).tobytes() != picture, "the display runs")
+    with browser.frame("portal-frame"):
+        browser.until(lambda: browser["charger-status"].text != "1: Available", "the owner's list follows without being asked")
 
 
 def figures_with_energy(browser: Browser, names: tuple[str, ...]) -> list[str] | None:
