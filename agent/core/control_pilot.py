@@ -1,9 +1,10 @@
 """Control-pilot machine: debounces what the hardware reads. C is left at once and entered slowly (IEC 61851-1 A.3, sequences 3 and 8)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agent.domain.pilot import PilotState
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 DEBOUNCE_MS = {PilotState.A: 25, PilotState.B: 100, PilotState.C: 100, PilotState.D: 100, PilotState.E: 100, PilotState.F: 100}
 """How long a new level has to stand before it counts. Leaving C or D counts at once, whatever comes after."""

@@ -1,7 +1,7 @@
 """The state of the station: immutable, a durable part (records) and a live part. `Turn` collects what one event changes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ from agent.domain.records import CacheEntry, EvseRecord, StationRecord
 from agent.domain.tariff import SessionCost
 from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionRecord, TriggerReason
+from agent.domain.values import dataclass
 
 FIRST_CONNECTOR = ConnectorId(1)
 NOT_MEASURED = ControlPilot()

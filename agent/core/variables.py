@@ -6,11 +6,12 @@ docs/price-and-payment-wire.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 from agent.domain.commands import GetVariableResult, SetVariableResult, VariableAssignment
 from agent.domain.metering import Measurand
+from agent.domain.values import dataclass
 from agent.domain.variables import (
     DataType,
     GetVariableStatus,

@@ -1,7 +1,5 @@
 """Why does it not charge? The chain of conditions of one EVSE, the one that blocks, since when, and the cure."""
 
-from dataclasses import dataclass
-
 from agent.core import availability, transactions
 from agent.core import variables as var
 from agent.core.state import AuthorizationState, Evse, Phase, Station
@@ -10,6 +8,7 @@ from agent.domain.events import LinkState
 from agent.domain.ids import EvseId
 from agent.domain.pilot import PilotSignal
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """Identity tokens and the answers to them. A token never shows itself in a log: its repr is redacted."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
+
+from agent.domain.values import dataclass
 
 
 class IdTokenType(StrEnum):

@@ -1,11 +1,11 @@
 """What the CSMS, or a technician, asks of the station, and what comes of it, in no version's words."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.domain.authorization import IdToken
 from agent.domain.connector import OperationalStatus
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
+from agent.domain.values import dataclass
 from agent.domain.variables import GetVariableStatus, Mutability, SetVariableStatus, ValueSource, VariableKey
 
 

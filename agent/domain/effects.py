@@ -3,12 +3,11 @@
 Effects that remove energy are carried out in the same call; the others after the commit of what goes with them.
 """
 
-from dataclasses import dataclass
-
 from agent.domain.commands import Outcome, ResetKind
 from agent.domain.ids import CommandId, EvseId, TransactionId
 from agent.domain.notices import Notice, TransactionNotice
 from agent.domain.pilot import PilotOutput, PilotSignal
+from agent.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Everything that can happen to the station. The core sees the world through these and through nothing else."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
@@ -12,6 +11,7 @@ from agent.domain.interlock import Interlock
 from agent.domain.metering import Discontinuity, Reading
 from agent.domain.pilot import PilotState
 from agent.domain.records import Recovered
+from agent.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

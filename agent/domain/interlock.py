@@ -1,9 +1,9 @@
 """The rule that stands in front of every contactor. Pure, and applied twice: by the core when it decides and by the guard when it acts."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.domain.pilot import PilotSignal, PilotState
+from agent.domain.values import dataclass
 
 
 class Interlock(StrEnum):

@@ -1,11 +1,11 @@
 """Meter values: measurands, units, readings. Values are Decimal in the measurand's one unit; energy is Wh of the meter's own register."""
 
-from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 
 from agent.domain.ids import EvseId
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 
 class Measurand(StrEnum):

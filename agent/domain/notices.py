@@ -1,6 +1,5 @@
 """What the station tells the CSMS, in no version's words. An adapter turns a notice into zero or more calls when it is sent."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from agent.domain.authorization import IdToken
@@ -10,6 +9,7 @@ from agent.domain.metering import MeterValue
 from agent.domain.tariff import SessionCost
 from agent.domain.time import Instant
 from agent.domain.transaction import ChargingState, StoppedReason, TransactionEventType, TriggerReason
+from agent.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
 """A row of the durable queue and what may become of it: the words that the store and the OCPP client share."""
 
-from dataclasses import dataclass
-
 from agent.domain.ids import TransactionId
 from agent.domain.notices import TransactionNotice
+from agent.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Control pilot: the state that the vehicle makes and the signal that the station gives (IEC 61851-1 annex A)."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+
+from agent.domain.values import dataclass
 
 MIN_OFFER_A = Decimal(6)
 """IEC 61851-1: no duty cycle means less than 6 A; to offer less is to pause (X1)."""

@@ -1,12 +1,13 @@
 """The durable part of the state, beside transactions: what the store keeps, and what the core gets back at the next start."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from agent.domain.authorization import IdToken, IdTokenInfo
 from agent.domain.connector import OperationalStatus
 from agent.domain.ids import EvseId
 from agent.domain.transaction import TransactionRecord
+from agent.domain.values import dataclass
 from agent.domain.variables import ValueSource, VariableKey
 
 

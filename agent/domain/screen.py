@@ -1,12 +1,12 @@
 """What the display shall say: a view as data. Drawing it, and the words in the driver's language, are the display's business."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from agent.domain.ids import EvseId
 from agent.domain.tariff import SessionCost, Tariff
+from agent.domain.values import dataclass
 
 
 class ScreenKind(StrEnum):

@@ -1,7 +1,8 @@
 """The price that the portal sets and the cost that follows from it. Money is Decimal; portal prices include VAT."""
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+from agent.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

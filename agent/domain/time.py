@@ -1,8 +1,10 @@
 """Moments that survive a wrong clock. Order and durations use monotonic time only; wall time is for people and the CSMS."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+from agent.domain.values import dataclass
 
 
 class ClockTrust(StrEnum):

@@ -1,6 +1,5 @@
 """Transactions: the words of OCPP 2.0.1 TransactionEvent, and the durable record of one transaction."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
@@ -9,6 +8,7 @@ from agent.domain.ids import ConnectorId, EvseId, TransactionId
 from agent.domain.metering import MeterValue, Reading
 from agent.domain.tariff import Tariff
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 
 class TransactionEventType(StrEnum):

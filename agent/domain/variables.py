@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+
+from agent.domain.values import dataclass
 
 _NAME = re.compile(
     r"^(?P<component>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<cinst>[^\]]*)\])?(?:@(?P<evse>\d+)(?:\.(?P<conn>\d+))?)?"

@@ -13,11 +13,12 @@ The rules and their reasons:
 import asyncio
 import contextlib
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
 
+from agent.domain.values import dataclass
 from agent.fieldbus.errors import (
     BusClosed,
     BusError,

@@ -1,10 +1,10 @@
 """Bus URLs: where a Modbus device is. The grammar is in docs/meters.md."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+from agent.domain.values import dataclass
 from agent.fieldbus.errors import BusUrlError
 
 BAUDRATES: Final = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)

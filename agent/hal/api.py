@@ -6,7 +6,6 @@ also thread-safe, because the guard calls them from its own thread while the eve
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from agent.domain.connector import FaultKind
 from agent.domain.ids import EvseId
 from agent.domain.pilot import PilotOutput, PilotState
 from agent.domain.screen import StationView
+from agent.domain.values import dataclass
 
 
 class HalSink(Protocol):

@@ -4,7 +4,6 @@ A driver is an entry point of the group `charger_agent.meters`: a function with 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 from agent.domain.ids import EvseId
 from agent.domain.metering import Discontinuity, Reading
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 from agent.metering.lifetime import LifetimeState
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ A register that falls, jumps further than the EVSE can deliver, rolls over, or b
 is a glitch; `CONFIRMATIONS` read-outs in a row that continue each other are a new register, which becomes the base from then on.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from agent.domain.metering import Discontinuity, Measurand, Reading
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 CONFIRMATIONS: Final = 3
 POWER_MARGIN: Final = Decimal("1.25")

@@ -3,13 +3,13 @@
 What is doubted is still delivered, marked, and never billed. Whether the register continues the one before is `lifetime`'s question.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from agent.domain.metering import Measurand, Phase, Reading
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 VOLTAGE_ABSENT_BELOW: Final = Decimal(10)
 """A phase that is not connected reads some volts of noise."""

@@ -5,11 +5,12 @@ Bytes inside a register are always big-endian (Modbus Application Protocol 1.1b3
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from math import isfinite
 from typing import Final
+
+from agent.domain.values import dataclass
 
 
 class RegisterType(StrEnum):

@@ -5,13 +5,13 @@ The format is described in docs/meters.md. The loader reports all mistakes of a 
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
 
 from agent.domain.metering import Measurand, Phase
+from agent.domain.values import dataclass
 from agent.fieldbus.bus import DeviceTiming, Table
 from agent.metering.registers import REGISTER_COUNT, TEXT_TYPES, RegisterType, WordOrder
 

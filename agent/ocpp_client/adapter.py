@@ -1,7 +1,6 @@
 """What each OCPP version implements, and what the client needs from the disk. No version's words appear outside `v16`, `v201`, `v21`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from agent.domain.outbox import Delivered as Delivered  # noqa: PLC0414 - export
 from agent.domain.outbox import Mark as Mark  # noqa: PLC0414 - exported again
 from agent.domain.outbox import OutboxRow as OutboxRow  # noqa: PLC0414 - exported again
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 """What a JSON document can hold. Numbers with a fraction are read as Decimal and written as numbers."""

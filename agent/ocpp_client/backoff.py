@@ -1,7 +1,8 @@
 """How long to wait before the next connection attempt (OCPP-J 2.0.1, 5.3; used for 1.6 as well)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from agent.domain.values import dataclass
 
 LEAST_WAIT_S = 0.25
 """Also where the CSMS set both variables to 0: a refusing server must not become a busy loop."""

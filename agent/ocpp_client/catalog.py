@@ -1,11 +1,11 @@
 """How one version's knowledge of one message is written down, and what all versions do alike with their catalogues."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from agent.domain.commands import Command, Outcome
 from agent.domain.notices import Notice
+from agent.domain.values import dataclass
 from agent.ocpp_client import schemas
 from agent.ocpp_client.adapter import JsonObject, OcppCallError, RemoteRefs, Reply, Sending
 from agent.ocpp_client.schemas import Kind, SchemaViolation

@@ -10,7 +10,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from agent.domain.commands import (
 from agent.domain.events import AuthorizationFailed, CommandReceived, Event, LinkChanged, LinkState
 from agent.domain.ids import CommandId, RequestId, TransactionId
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice
+from agent.domain.values import dataclass
 from agent.domain.variables import VariableKey
 from agent.ocpp_client.adapter import (
     BootInfo,

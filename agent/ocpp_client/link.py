@@ -4,10 +4,11 @@ No socket; time and chance are arguments.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from agent.domain.events import LinkChanged, LinkState
+from agent.domain.values import dataclass
 from agent.ocpp_client.adapter import BootReply, RegistrationStatus
 from agent.ocpp_client.backoff import BackOff, BackOffTimer
 

@@ -7,11 +7,11 @@ after `attempt_interval_s` x sends so far, then it becomes a dead letter and the
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
 from agent.domain.notices import AuthorizeNotice, Notice, StatusNotice, TransactionNotice
 from agent.domain.transaction import TransactionEventType
+from agent.domain.values import dataclass
 from agent.ocpp_client.adapter import Attempted, Call, DeadLettered, Delivered, Mark, OutboxRow, RemoteRefs, Reply, Sending, VersionAdapter
 
 PAGE = 64

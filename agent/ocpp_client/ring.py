@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from agent.domain.values import dataclass
 from agent.ocpp_client.rpc import encode_json, parse_json
 
 MASK = "***"

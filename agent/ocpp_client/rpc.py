@@ -7,11 +7,12 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring_ascii
 from typing import Generic, TypeVar
+
+from agent.domain.values import dataclass
 
 MAX_FRAME_CHARS = 2**20
 MAX_DEPTH = 32

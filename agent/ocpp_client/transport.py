@@ -9,13 +9,13 @@ import logging
 import socket
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from agent.domain.errors import PeerError
+from agent.domain.values import dataclass
 from agent.ocpp_client.rpc import MAX_FRAME_CHARS
 
 if TYPE_CHECKING:

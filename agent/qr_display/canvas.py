@@ -6,7 +6,6 @@ It keeps a list of what was put where; the tests read it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
+from agent.domain.values import dataclass
 from agent.qr_display.design import INK, PAPER, Colour, Cut
 from agent.qr_display.icons import disc_mask, icon_mask
 from agent.qr_display.render import QUIET_ZONE, Frame

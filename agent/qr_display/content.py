@@ -6,10 +6,11 @@ Drawing it is `render`'s business. Standard library only and quick to import: th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+
+from agent.domain.values import dataclass
 
 if TYPE_CHECKING:
     from agent.domain.ids import EvseId

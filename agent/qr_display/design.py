@@ -5,10 +5,10 @@ Every pair of text and ground has a contrast of at least 4.5 (WCAG 2.2 AA); a te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.domain.screen import Notice, ScreenKind
+from agent.domain.values import dataclass
 
 Colour = tuple[int, int, int]
 

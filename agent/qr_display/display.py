@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agent.domain.values import dataclass
 from agent.qr_display.content import host_of
 from agent.qr_display.design import LAYOUTS, Layout
 from agent.qr_display.render import MIN_MODULE_PX, QrQuality

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from agent.domain.values import dataclass
 from agent.qr_display.canvas import Rect, Style, fit, line_height, text_width
 from agent.qr_display.design import INK, LINE, QUIET, TILE, Cut
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from agent.domain.values import dataclass
 
 if TYPE_CHECKING:
     from agent.domain.screen import StationView

@@ -5,11 +5,12 @@ Each screen is a short function that says what goes where; sizes come from the `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.domain.ids import EvseId
 from agent.domain.screen import EvseView, Notice, ScreenKind
+from agent.domain.values import dataclass
 from agent.qr_display.canvas import Canvas, Rect, Style, line_height, text_width
 from agent.qr_display.content import host_of
 from agent.qr_display.design import (

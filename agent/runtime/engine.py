@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from agent.core.state import Evse, Station
@@ -41,6 +41,7 @@ from agent.domain.pilot import PilotOutput
 from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Record, StationRecord, StoredVariable
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType, TransactionRecord
+from agent.domain.values import dataclass
 from agent.domain.variables import ValueSource
 
 _log = logging.getLogger("agent.engine")

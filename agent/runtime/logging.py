@@ -12,10 +12,11 @@ import time
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
 from urllib.parse import quote
+
+from agent.domain.values import dataclass
 
 MASK: Final = "•••"
 SHORTEST_SECRET: Final = 4

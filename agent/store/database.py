@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar, cast
@@ -19,6 +19,7 @@ from typing import Final, TypeVar, cast
 import aiosqlite
 
 from agent.domain.errors import StoreError
+from agent.domain.values import dataclass
 from agent.store.wal import WalMeter
 
 T = TypeVar("T")

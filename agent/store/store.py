@@ -7,7 +7,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +19,7 @@ from agent.domain.notices import TransactionNotice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, OutboxRow
 from agent.domain.records import Record, Recovered
 from agent.domain.time import Instant
+from agent.domain.values import dataclass
 from agent.store import tables
 from agent.store.database import Database, Opening
 from agent.store.salvage import salvage

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, TypeVar, assert_never
@@ -17,6 +17,7 @@ from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, Outbox
 from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Record, Recovered, StationRecord, StoredVariable
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType, TransactionRecord
+from agent.domain.values import dataclass
 from agent.store.serial import UnreadableError, dump, load
 
 T = TypeVar("T")

@@ -1,11 +1,11 @@
 """What the codecs of 1.6 know of the station: how its EVSEs are numbered, its configuration keys, and the time of recorded moments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from agent.domain.ids import ConnectorId, EvseId
 from agent.domain.time import Instant, wire_time
+from agent.domain.values import dataclass
 from agent.ocpp_client.adapter import WireClock
 from agent.ocpp_client.v16.keys import Keys
 

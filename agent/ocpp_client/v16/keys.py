@@ -6,11 +6,11 @@ Which keys exist is said by the registry (`VariableDefinition.key_1_6`); only `D
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
 from agent.domain.commands import VariableAssignment
+from agent.domain.values import dataclass
 from agent.domain.variables import DataType, Mutability, VariableDefinition, VariableKey, parse_variable_key
 
 _log = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
 """What the codecs of 2.0.1 know of the station: the time of recorded moments, its variables, how much one message may ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from agent.domain.time import Instant, wire_time
+from agent.domain.values import dataclass
 from agent.domain.variables import VariableDefinition, VariableKey, parse_variable_key
 from agent.ocpp_client.adapter import WireClock
 

@@ -1,8 +1,7 @@
 """GetVariables and SetVariables."""
 
-from dataclasses import dataclass
-
 from agent.domain.commands import Command, GetVariables, GetVariablesOutcome, SetVariables, SetVariablesOutcome, VariableAssignment
+from agent.domain.values import dataclass
 from agent.domain.variables import GetVariableStatus, Mutability, SetVariableStatus, VariableKey
 from agent.ocpp_client.adapter import JsonObject, OcppCallError
 from agent.ocpp_client.catalog import Asked, Done, unexpected
