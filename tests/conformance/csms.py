@@ -102,7 +102,8 @@ def utc_of(text: str) -> datetime:
 class Csms:
     """One CSMS for one station. `on[action]` answers a message; `utc` is its clock.
 
-    `mark` says from where on `expect` looks: a step of a test begins with it. `refusals` answers the next upgrades with HTTP responses.
+    `mark` says from where on `expect` looks: a step of a test begins with it. `refusals` answers the next upgrades with HTTP responses,
+    `turns_away` counts the next connections that are closed with 1008 right after the upgrade.
     """
 
     def __init__(self, version: str, utc: Callable[[], datetime], *, check: Callable[[], None] = lambda: None) -> None:
@@ -120,6 +121,7 @@ class Csms:
         self.links: list[ServerConnection] = []
         self.transactions: list[int] = []
         self.interval_s = 300
+        self.turns_away = 0
         self.on: dict[str, Handler] = {
             "BootNotification": lambda _: self.boot_answer("Accepted"),
             "Heartbeat": lambda _: {"currentTime": self.now()},
@@ -209,6 +211,10 @@ class Csms:
     async def _serve(self, link: ServerConnection) -> None:
         self.links.append(link)
         self._grown.set()
+        if self.turns_away:
+            self.turns_away -= 1
+            await link.close(1008, "Unknown station")
+            return
         with contextlib.suppress(ConnectionClosed):
             async for text in link:
                 await self._received(link, text)
@@ -365,6 +371,10 @@ class Csms:
         begin = len(self.frames)
         await self.link.send(json.dumps(frame))
         return await self.answer(message_id, after=begin, within=within)
+
+    def expects(self, action: str, *message_ids: str) -> None:
+        """Know that frames sent by hand with these ids ask for this action."""
+        self._sent.update(dict.fromkeys(message_ids, action))
 
     def answers(self, message_id: str, *, after: int = 0) -> list[Frame]:
         """What the station answered to this id."""

@@ -82,6 +82,11 @@ class Bench:
         """The true time."""
         return self._began + timedelta(seconds=asyncio.get_running_loop().time() - self._began_at)
 
+    @staticmethod
+    def now() -> float:
+        """The loop's time."""
+        return asyncio.get_running_loop().time()
+
     # --- the agent's life
 
     def write_config(self) -> None:
@@ -245,8 +250,8 @@ world = "{self.control_socket}"
 
     async def restarted(self, starts: int = 2) -> None:
         """Wait until the agent was started anew and has booted again."""
-        await self.until(lambda: self.starts >= starts, within=60)
         self.csms.mark()
+        await self.until(lambda: self.starts >= starts, within=60)
         await self.booted()
 
     async def charge(self, token: str = CARD, evse: int = 1) -> Any:
