@@ -242,6 +242,10 @@ class App:
                     ending = await asyncio.shield(self._ending)
                 finally:
                     systemd.notify("STOPPING=1")
+                    # Whatever ended it, a bug of ours too: energy first, then the disk and everything that may take its time.
+                    for evse in self.config.evse:
+                        with suppress(LookupError):
+                            self.guard.revoke(EvseId(evse.id))
                     with suppress(TimeoutError):
                         async with asyncio.timeout(1.0):
                             await self.engine.flushed()

@@ -33,7 +33,17 @@ from agent.domain.effects import (
     is_immediate,
 )
 from agent.domain.errors import StoreError
-from agent.domain.events import CommandReceived, ContactorRefused, Event, Started, StoreFailed, StoreRecovered, Tick
+from agent.domain.events import (
+    AuthorizationAnswered,
+    CommandReceived,
+    ContactorRefused,
+    Event,
+    Started,
+    StoreFailed,
+    StoreRecovered,
+    Tick,
+    TransactionAnswered,
+)
 from agent.domain.ids import CommandId, EvseId, RequestId, TransactionId
 from agent.domain.interlock import Interlock
 from agent.domain.notices import Notice, TransactionNotice
@@ -50,6 +60,8 @@ PERMISSION_RENEWAL_S = 0.5
 STORE_RETRY_S = 5.0
 MIN_TICK_S = 0.005
 REMARKS_KEPT = 500
+_OF_PEERS = (CommandReceived, AuthorizationAnswered, TransactionAnswered)
+"""Events that carry a peer's words: one that meets a bug of ours is dropped alone."""
 
 
 class Actuators(Protocol):
@@ -159,6 +171,7 @@ class Engine:
         self._idle.set()
         self._is_committing = False
         self._unwritten: _Batch | None = None
+        self._crashed: Exception | None = None
         self._failure: str | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
@@ -167,20 +180,35 @@ class Engine:
     # --- deciding
 
     def post(self, event: Event) -> None:
-        """Decide about an event now. Called from inside an effect it is decided right after the event at hand."""
+        """Decide about an event now. Called from inside an effect it is decided right after the event at hand.
+
+        Raises what a bug of ours makes of a peer's words: the state is as before, and the peer is answered. A bug about anything else
+        opens every contactor and ends `run`: a station that missed a report of its hardware is not to be trusted, and is recovered.
+        """
         if self._is_closed:
             return
         self._events.append(event)
         if self._is_stepping:
             return
         self._is_stepping = True
+        failure: Exception | None = None
         try:
             while self._events:
-                self._step(self._events.popleft())
+                event = self._events.popleft()
+                try:
+                    self._step(event)
+                except Exception as error:  # noqa: BLE001 - told, raised or ending the run
+                    _log.exception("a %s met a bug of ours", type(event).__name__)
+                    if not isinstance(event, _OF_PEERS):
+                        self._crash(error)
+                        return
+                    failure = error
         finally:
             self._is_stepping = False
         self._arm()
         self._hooks.changed()
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Take no more events, and forget every timer."""
@@ -188,6 +216,20 @@ class Engine:
         for handle in (self._tick, self._renewal):
             if handle is not None:
                 handle.cancel()
+
+    def _crash(self, error: Exception) -> None:
+        self.close()
+        self._events.clear()
+        for evse in self.station.evses:
+            self._safely(self._actuators.revoke, evse.evse_id)
+        self._crashed = error
+        self._work.set()
+
+    def _safely(self, act: Callable[[EvseId], object], evse_id: EvseId) -> None:
+        try:
+            act(evse_id)
+        except Exception:  # noqa: BLE001 - told, and the others go on
+            _log.exception("%s of EVSE %d failed", getattr(act, "__name__", "an order"), evse_id)
 
     def overdue_ms(self) -> int:
         """How long the core's own deadline has passed without its tick; 0 while all is well."""
@@ -226,7 +268,10 @@ class Engine:
             if isinstance(effect, Enqueue):
                 batch.notices.append(effect.notice)
             elif is_immediate(effect):
-                self._carry_out(effect, at)
+                try:
+                    self._carry_out(effect, at)
+                except Exception:  # noqa: BLE001 - the others, and what goes to disk, must not be lost with it
+                    _log.exception("%s failed", type(effect).__name__)
             else:
                 batch.effects.append(effect)
         if before.variables is not self.station.variables:
@@ -257,7 +302,7 @@ class Engine:
         """Keep the guard's permission alive while a contactor is wanted closed; a stuck loop renews nothing, and the guard opens."""
         wanted = [evse for evse in self.station.evses if evse.contactor_commanded]
         for evse in wanted:
-            self._actuators.permit(evse.evse_id)
+            self._safely(self._actuators.permit, evse.evse_id)
         if wanted and self._renewal is None:
             self._renewal = asyncio.get_running_loop().call_later(PERMISSION_RENEWAL_S, self._renew_again)
 
@@ -282,7 +327,10 @@ class Engine:
 
     def _release(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            self._release_one(effect)
+            try:
+                self._release_one(effect)
+            except Exception:  # noqa: BLE001 - one that fails must not take the others with it, nor the writer
+                _log.exception("%s failed", type(effect).__name__)
 
     def _release_one(self, effect: Effect) -> None:
         match effect:
@@ -358,12 +406,14 @@ class Engine:
     # --- the writer
 
     async def run(self) -> None:
-        """Commit batches, in order, until cancelled. Several that wait share one commit."""
+        """Commit batches, in order, until cancelled. Several that wait share one commit. Raises the bug that ended the deciding."""
         while True:
             await self._work.wait()
             self._work.clear()
             while self._batches:
                 await self._commit_waiting()
+            if self._crashed is not None:
+                raise self._crashed
             if self._unwritten is None:
                 self._idle.set()
             else:
