@@ -129,6 +129,21 @@ async def test_an_answer_may_be_longer_than_any_buffer(path: Path) -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("size", range(50_000, 450_000, 50_000))
+async def test_a_client_that_reads_late_gets_everything(path: Path, size: int) -> None:
+    """Also what neither the kernel nor an unlimited buffer would hold back, and also when the client has said that it says no more."""
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(str(path))
+        late.sendall(request("big", {"size": size}))
+        late.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(0.03)
+        assert len(await asyncio.to_thread(_all_of, late)) > size
+
+
+def _all_of(sock: socket.socket) -> bytes:
+    return b"".join(iter(lambda: sock.recv(100_000), b""))
+
+
 # --- limits
 
 
