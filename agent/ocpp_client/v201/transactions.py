@@ -66,7 +66,8 @@ def decode_reply(answered: Answered[Context]) -> Reply:
     was_sent_before = answered.sending.attempt > 1 or answered.sending.is_late
     if was_sent_before and info is not None and info.status is AuthorizationStatus.CONCURRENT_TX:
         info = None
-    total_cost = maybe_decimal(answered.payload, "totalCost")
+    # To an Updated it is what the session costs so far (I02); compared with the final figure it would differ for no reason.
+    total_cost = maybe_decimal(answered.payload, "totalCost") if notice.event_type is TransactionEventType.ENDED else None
     if info is None and total_cost is None:
         return Reply()
     return Reply(events=(TransactionAnswered(notice.transaction_id, info, total_cost),))

@@ -158,10 +158,17 @@ def test_reply_gives_verdict_and_cost(
     adapter: V201Adapter, answer: dict[str, object], status: AuthorizationStatus | None, total_cost: Decimal | None
 ) -> None:
     """A missing cost is not a cost of nothing (I03)."""
-    reply = adapter.decode_reply(transaction(STARTED, id_token=TOKEN), 0, adapter.validate_reply("TransactionEvent", answer), FIRST)
+    reply = adapter.decode_reply(transaction(ENDED, id_token=TOKEN), 0, adapter.validate_reply("TransactionEvent", answer), FIRST)
     info = None if status is None else IdTokenInfo(status)
     assert reply.events == (() if not answer else (TransactionAnswered(TX, info, total_cost),))
     assert reply.remote_id is None
+
+
+@pytest.mark.parametrize("event_type", [STARTED, UPDATED])
+def test_the_cost_so_far_is_no_final_cost(adapter: V201Adapter, event_type: TransactionEventType) -> None:
+    """A backlog is answered after the session has ended here: its running costs must not be compared with the final figure."""
+    answer = adapter.validate_reply("TransactionEvent", {"totalCost": 5})
+    assert adapter.decode_reply(transaction(event_type), 0, answer, FIRST).events == ()
 
 
 @pytest.mark.parametrize(("sending", "passed_on"), [(FIRST, True), (LATE, False), (Sending(is_late=False, attempt=2), False)])
