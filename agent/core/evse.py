@@ -82,21 +82,24 @@ def _settle_pilot(turn: Turn, evse: Evse) -> Evse:
 
 def _pilot_fault(turn: Turn, evse: Evse) -> Evse:
     state = evse.pilot.state
-    evse = set_fault(turn, evse, FaultKind.PILOT_FAULT, state is PilotState.E, "control pilot at 0 V: shorted, or the supply is lost")
+    shorted = "control pilot at 0 V: shorted, or the supply is lost"
+    evse = set_fault(turn, evse, FaultKind.PILOT_FAULT, state is PilotState.E, shorted, is_derived=True)
     needs_air = state is PilotState.D and not evse.config.has_ventilation
-    return set_fault(turn, evse, FaultKind.VENTILATION_NOT_AVAILABLE, needs_air, "the vehicle asks for ventilation and there is none")
+    no_air = "the vehicle asks for ventilation and there is none"
+    return set_fault(turn, evse, FaultKind.VENTILATION_NOT_AVAILABLE, needs_air, no_air, is_derived=True)
 
 
-def set_fault(turn: Turn, evse: Evse, kind: FaultKind, is_present: bool, detail: str = "") -> Evse:
-    """Note that a fault came or went."""
-    known = any(fault.kind is kind for fault in evse.faults)
+def set_fault(turn: Turn, evse: Evse, kind: FaultKind, is_present: bool, detail: str = "", *, is_derived: bool = False) -> Evse:
+    """Note that a fault came or went. What the hardware reports, only the hardware takes back: it sees more of the pilot than its level."""
+    known = any(fault.kind is kind and fault.is_derived is is_derived for fault in evse.faults)
     if is_present == known:
         return evse
     if is_present:
-        evse = turn.put(replace(evse, faults=(*evse.faults, Fault(kind, turn.at, detail))))
+        evse = turn.put(replace(evse, faults=(*evse.faults, Fault(kind, turn.at, detail, is_derived))))
         turn.remark("fault_raised", evse, f"{kind}: {detail}" if detail else kind, is_warning=True)
     else:
-        evse = turn.put(replace(evse, faults=tuple(fault for fault in evse.faults if fault.kind is not kind)))
+        others = tuple(fault for fault in evse.faults if fault.kind is not kind or fault.is_derived is not is_derived)
+        evse = turn.put(replace(evse, faults=others))
         turn.remark("fault_cleared", evse, kind)
     return evse
 

@@ -126,11 +126,12 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that is present, since when, with the hardware's own words."""
+    """A fault that is present, since when, with the hardware's own words. `is_derived`: the core sees it itself, on the pilot."""
 
     kind: FaultKind
     since: Instant
     detail: str = ""
+    is_derived: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,6 +265,19 @@ class TestEnergyOff:
         rig.apply(FaultCleared(EVSE1, fault))
         assert rig.statuses()[-1].status is ConnectorStatus.OCCUPIED
 
+    @pytest.mark.parametrize("fault", [FaultKind.PILOT_FAULT, FaultKind.VENTILATION_NOT_AVAILABLE])
+    def test_a_fault_of_the_pilot_that_the_hardware_reports_stays_until_it_takes_it_back(self, fault: FaultKind) -> None:
+        """A safety controller sees shorts and diodes that the level alone does not show."""
+        rig = online()
+        rig.charge()
+        rig.apply(FaultRaised(EVSE1, fault, "short to PE"))
+        assert not rig.boards[EVSE1].is_closed
+        rig.pass_ms(10_000)
+        assert rig.notices()[-1].event_type is TransactionEventType.ENDED
+        assert rig.statuses()[-1].status is ConnectorStatus.FAULTED
+        rig.apply(FaultCleared(EVSE1, fault))
+        assert rig.statuses()[-1].status is ConnectorStatus.OCCUPIED
+
     def test_state_e_is_a_pilot_fault(self) -> None:
         rig = online()
         rig.charge()
