@@ -163,7 +163,8 @@ def refuse(turn: Turn, evse: Evse, refusal: Refusal) -> Evse:
 def _free(turn: Turn, evse: Evse) -> Evse:
     authorization = evse.authorization
     if authorization is None or authorization.state is not AuthorizationState.GRANTED or not evse.pilot.is_connected:
-        return evse
+        # A start that was called off leaves no deadline behind: it would come for ever, and be the next driver's.
+        return evse if evse.reading_due is None else turn.put(replace(evse, reading_due=None))
     blocker = availability.start_blocker(turn.station, evse, for_started=True)
     if blocker is not None:
         turn.remark("start_refused", evse, blocker, is_warning=True)
