@@ -126,13 +126,13 @@ def remember(turn: Turn, id_token: IdToken, info: IdTokenInfo) -> None:
 def _evse_for(turn: Turn, event: IdTokenPresented) -> Evse | None:
     if event.evse_id is not None:
         return turn.station.evse(event.evse_id)
-    evses = turn.station.evses
+    evses, startable = turn.station.evses, availability.startable(turn.station)
     rules: tuple[Callable[[Evse], bool], ...] = (
         lambda e: e.held_for is not None and e.held_for.same_as(event.id_token),
         lambda e: e.has_transaction and e.transaction is not None and event.id_token.same_as(e.transaction.id_token),
         lambda e: e.authorization is not None and e.authorization.id_token.same_as(event.id_token),
-        lambda e: e.plugged_at is not None and e.authorization is None and availability.start_blocker(turn.station, e) is None,
-        lambda e: availability.start_blocker(turn.station, e) is None,
+        lambda e: e.phase is Phase.FINISHED and e.transaction is not None and event.id_token.same_as(e.transaction.id_token),
+        lambda e: e is next(iter(startable), None),
         lambda e: e.has_transaction,
         lambda _: len(evses) == 1,
     )

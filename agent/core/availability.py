@@ -32,6 +32,17 @@ def start_blocker(station: Station, evse: Evse, *, for_started: bool = False) ->
     return next((why for blocks, why in checks if blocks), None)
 
 
+def startable(station: Station) -> list[Evse]:
+    """Where a session may begin, the likeliest first: the vehicle plugged in last, a free place, and at the end one left from a session.
+
+    A vehicle whose session has ended is somebody's already: a token for no EVSE in particular is not about it while there is another.
+    """
+    found = [evse for evse in station.evses if start_blocker(station, evse) is None]
+    return sorted(
+        found, key=lambda e: (e.phase is Phase.FINISHED, e.plugged_at is None, 0 if e.plugged_at is None else -e.plugged_at.mono_ms)
+    )
+
+
 def change(turn: Turn, command: ChangeAvailability) -> StatusOutcome:
     """Set the station or an EVSE operative or inoperative; a running transaction goes on and the change takes effect at its end."""
     station = turn.station

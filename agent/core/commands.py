@@ -101,9 +101,7 @@ def _start(turn: Turn, event: CommandReceived, command: RequestStart) -> StatusO
 def _evse_to_start(turn: Turn, command: RequestStart) -> Evse | None:
     if command.evse_id is not None:
         return turn.station.evse(command.evse_id)
-    free = [evse for evse in turn.station.evses if availability.start_blocker(turn.station, evse) is None]
-    plugged = [evse for evse in free if evse.plugged_at is not None]
-    return next(iter(plugged or free), turn.station.evses[0] if len(turn.station.evses) == 1 else None)
+    return next(iter(availability.startable(turn.station)), turn.station.evses[0] if len(turn.station.evses) == 1 else None)
 
 
 def _stop(turn: Turn, command: RequestStop) -> StatusOutcome:

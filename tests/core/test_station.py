@@ -46,6 +46,7 @@ from agent.domain.transaction import ChargingState, StoppedReason, TransactionEv
 from tests.core.rig import EVSE1, PRICED, TAG, Rig
 
 OTHER = IdToken("BEEF0002")
+EVSE2 = EvseId(2)
 
 
 def online(**kwargs: object) -> Rig:
@@ -835,3 +836,76 @@ def test_output_is_pwm_only_in_a_transaction() -> None:
     assert rig.boards[EVSE1].output.signal is PilotSignal.PWM
     rig.swipe()
     assert rig.boards[EVSE1].output.signal is PilotSignal.X1
+
+
+class TestTwoVehicles:
+    """A station with two EVSEs and one reader: nobody pays for the vehicle beside his own."""
+
+    @staticmethod
+    def after_a_session_on_the_first() -> Rig:
+        rig = online(evses=(EvseConfig(evse_id=EVSE1), EvseConfig(evse_id=EVSE2)))
+        rig.pass_ms(2_000)
+        rig.plug()
+        rig.swipe()
+        rig.answer_authorize()
+        rig.pass_ms(5_000)
+        rig.swipe()
+        rig.pass_ms(10_000)
+        assert rig.evse.phase is Phase.FINISHED
+        return rig
+
+    def test_a_card_does_not_start_the_vehicle_that_was_left_plugged(self) -> None:
+        rig = self.after_a_session_on_the_first()
+        rig.swipe(OTHER)
+        rig.answer_authorize()
+        rig.plug(EVSE2)
+        assert (rig.notices()[-1].event_type, rig.notices()[-1].evse_id) == (TransactionEventType.STARTED, EVSE2)
+
+    def test_nor_when_both_are_plugged(self) -> None:
+        rig = self.after_a_session_on_the_first()
+        rig.plug(EVSE2)
+        rig.swipe(OTHER)
+        rig.answer_authorize()
+        rig.pass_ms(100)
+        assert (rig.notices()[-1].event_type, rig.notices()[-1].evse_id) == (TransactionEventType.STARTED, EVSE2)
+
+    def test_nor_does_a_remote_start_that_names_no_evse(self) -> None:
+        rig = self.after_a_session_on_the_first()
+        rig.command(RequestStart(id_token=OTHER))
+        assert rig.evse.authorization is None
+        rig.plug(EVSE2)
+        assert (rig.notices()[-1].event_type, rig.notices()[-1].evse_id) == (TransactionEventType.STARTED, EVSE2)
+
+    def test_the_driver_who_just_finished_may_go_on(self) -> None:
+        rig = self.after_a_session_on_the_first()
+        rig.swipe()
+        rig.answer_authorize()
+        rig.pass_ms(100)
+        assert (rig.notices()[-1].event_type, rig.notices()[-1].evse_id) == (TransactionEventType.STARTED, EVSE1)
+
+
+class TestNothingStaysBehind:
+    @pytest.mark.parametrize(
+        "undo",
+        [
+            ChangeAvailability(operational_status=OperationalStatus.INOPERATIVE, evse_id=EVSE1),
+            UnlockConnector(evse_id=EVSE1, connector_id=ConnectorId(1), stops_transaction=True),
+        ],
+    )
+    def test_a_start_that_was_called_off_leaves_no_deadline(self, undo: ChangeAvailability | UnlockConnector) -> None:
+        """It would tick for ever, and refuse the next driver as if the meter had not answered him."""
+        rig = online(evses=(EvseConfig(evse_id=EVSE1, has_lock=True, is_tethered=False),))
+        rig.auto_report = False
+        rig.plug()
+        rig.swipe()
+        rig.answer_authorize()
+        assert rig.evse.reading_due is not None, "it waits for the lock"
+        rig.command(undo)
+        rig.apply(LockReported(EVSE1, is_locked=False))
+        rig.pass_ms(10_000)
+        rig.auto_report = True
+        rig.command(ChangeAvailability(operational_status=OperationalStatus.OPERATIVE, evse_id=EVSE1))
+        rig.swipe()
+        rig.answer_authorize()
+        rig.pass_ms(2_000)
+        assert rig.evse.phase is Phase.TRANSACTION
