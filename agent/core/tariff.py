@@ -1,6 +1,6 @@
 """The cost of a session at the frozen tariff. Multiply first, divide last, round once, half up, to the currency's minor unit."""
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 from agent.domain.tariff import SessionCost, Tariff
 
@@ -8,6 +8,11 @@ _MINOR_DIGITS = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
 }
+
+_DIGITS = 60
+"""Working precision: every product is exact in it, so that only the one division before the rounding is not."""
+_PRICE_STEP = Decimal("1e-20")
+_MS_PER_HOUR = 3_600_000
 
 
 def minor_digits(currency: str) -> int:
@@ -25,9 +30,13 @@ def session_cost(tariff: Tariff, *, energy_wh: int, duration_ms: int, is_final: 
 
     gross = kWh x price + minutes x price + price per session; VAT = gross - gross / (1 + rate).
     """
-    exact = tariff.price_kwh * energy_wh / Decimal(1000) + tariff.price_minute * duration_ms / Decimal(60_000) + tariff.price_session
-    gross = round_money(exact, tariff.currency)
-    vat = round_money(gross - gross * 100 / (100 + tariff.vat_percent), tariff.currency)
+    with localcontext() as context:
+        context.prec = _DIGITS
+        # A price per hour comes as a sixtieth, cut off after 28 digits: taken back to the hour, it is what the portal set.
+        price_hour = (tariff.price_minute * 60).quantize(_PRICE_STEP)
+        summed = tariff.price_kwh * energy_wh * 3_600 + price_hour * duration_ms + tariff.price_session * _MS_PER_HOUR
+        gross = round_money(summed / _MS_PER_HOUR, tariff.currency)
+        vat = round_money(gross * tariff.vat_percent / (100 + tariff.vat_percent), tariff.currency)
     return SessionCost(
         currency=tariff.currency,
         gross=gross,
