@@ -89,6 +89,7 @@ def _start(turn: Turn, event: CommandReceived, command: RequestStart) -> StatusO
         group_id_token=command.group_id_token,
         remote_start_id=command.remote_start_id,
         is_remote=True,
+        tariff=transactions.price_now(turn.station.variables),
     )
     if turn.station.variables.boolean(var.AUTHORIZE_REMOTE_START):
         authorization.ask(turn, evse, asked)

@@ -17,7 +17,7 @@ from agent.domain.metering import Reading
 from agent.domain.notices import StatusNotice
 from agent.domain.pilot import X1, PilotOutput
 from agent.domain.records import CacheEntry, EvseRecord, StationRecord
-from agent.domain.tariff import SessionCost
+from agent.domain.tariff import SessionCost, Tariff
 from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionRecord, TriggerReason
 from agent.domain.values import dataclass
@@ -67,7 +67,11 @@ class AuthorizationState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """A token that asked for this EVSE. `since` starts EVConnectionTimeOut. `is_offline`: it was answered here, not by the CSMS."""
+    """A token that asked for this EVSE. `since` starts EVConnectionTimeOut. `is_offline`: it was answered here, not by the CSMS.
+
+    `tariff` is the price at a remote start: who pays there and then has seen it, and owes no later one. A card owes the price that the
+    display shows when it starts.
+    """
 
     id_token: IdToken
     state: AuthorizationState
@@ -78,6 +82,7 @@ class Authorization:
     remote_start_id: int | None = None
     is_remote: bool = False
     is_offline: bool = False
+    tariff: Tariff | None = None
 
 
 class Phase(StrEnum):

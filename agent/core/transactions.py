@@ -40,6 +40,11 @@ def is_public(variables: var.Variables) -> bool:
     return variables.boolean(var.WEB_PAYMENTS_ENABLED)
 
 
+def price_now(variables: var.Variables) -> Tariff | None:
+    """The price of a session that begins now, None where charging is not sold."""
+    return current_tariff(variables) if is_public(variables) else None
+
+
 def meter_value(evse: Evse, reading: Reading, context: ReadingContext, wanted: tuple[Measurand, ...], anchor: Instant) -> MeterValue | None:
     """The wanted quantities that the reading really has, None when it has none: a number that was not read is never sent."""
     quantities: list[Quantity] = []
@@ -58,7 +63,6 @@ def meter_value(evse: Evse, reading: Reading, context: ReadingContext, wanted: t
 
 def begin(turn: Turn, evse: Evse, authorization: Authorization, reading: Reading) -> Evse:
     """Both conditions hold and the register was read: the transaction exists from here (TxStartPoint PowerPathClosed)."""
-    public = is_public(turn.station.variables)
     record = TransactionRecord(
         transaction_id=authorization.new_transaction_id,
         evse_id=evse.evse_id,
@@ -69,7 +73,7 @@ def begin(turn: Turn, evse: Evse, authorization: Authorization, reading: Reading
         meter_start=reading,
         last_reading=reading,
         remote_start_id=authorization.remote_start_id,
-        tariff=current_tariff(turn.station.variables) if public else None,
+        tariff=authorization.tariff or price_now(turn.station.variables),
         started_offline=authorization.is_offline,
     )
     plugged_last = evse.plugged_at is not None and evse.plugged_at.ms_since(authorization.since) > 0

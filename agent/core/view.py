@@ -31,7 +31,8 @@ def station_view(station: Station, at: Instant, payload: Payload) -> StationView
 
 def _evse_view(station: Station, evse: Evse, at: Instant, payload: Payload) -> EvseView:
     kind, notice = _kind(station, evse)
-    tariff = transactions.current_tariff(station.variables) if transactions.is_public(station.variables) else None
+    agreed = None if evse.authorization is None else evse.authorization.tariff
+    tariff = agreed or transactions.price_now(station.variables)
     if evse.has_transaction:
         return _running(evse, at, kind, notice)
     if kind is ScreenKind.FINISHED and evse.receipt is not None and evse.transaction is not None:
