@@ -14,6 +14,7 @@ from agent.domain.commands import CommandStatus, StatusOutcome
 from agent.domain.connector import FaultKind
 from agent.domain.effects import Answer, CloseContactor, LockPlug, OpenContactor, ReadMeter, SetPilot, UnlockPlug
 from agent.domain.ids import EvseId
+from agent.domain.interlock import NOT_INTERLOCKING
 from agent.domain.metering import Measurand, Reading
 from agent.domain.pilot import X1, PilotOutput, PilotSignal, PilotState, pwm
 from agent.domain.time import Instant
@@ -33,9 +34,6 @@ CLOSE_RETRY_MS = 1_000
 WAKE_UP_MS = 10_000
 """How long after the offer a vehicle still counts as connecting; then it is suspended by the EV."""
 NO_LOAD_A = Decimal(1)
-
-NOT_INTERLOCKING = frozenset({FaultKind.METER_FAILURE, FaultKind.READER_FAILURE, FaultKind.STORAGE_FAILURE})
-"""Faults that forbid a new session but do not open the contactor of a running one."""
 
 _REASON = {
     FaultKind.EMERGENCY_STOP: StoppedReason.EMERGENCY_STOP,

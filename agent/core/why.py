@@ -6,6 +6,7 @@ from agent.core.state import AuthorizationState, Evse, Phase, Station
 from agent.domain.connector import OperationalStatus
 from agent.domain.events import LinkState
 from agent.domain.ids import EvseId
+from agent.domain.interlock import NOT_INTERLOCKING
 from agent.domain.pilot import PilotSignal
 from agent.domain.time import Instant
 from agent.domain.values import dataclass
@@ -31,7 +32,7 @@ def chain(station: Station, evse_id: EvseId, at: Instant) -> tuple[Condition, ..
     return (
         _process(station),
         _fault(station, evse),
-        _storage(station),
+        _storage(station, evse),
         _meter(evse),
         _availability(station, evse),
         _registration(station, at),
@@ -60,7 +61,11 @@ def _process(station: Station) -> Condition:
 
 
 def _fault(station: Station, evse: Evse) -> Condition:
-    for fault in (*evse.faults, *station.faults):
+    faults = (*evse.faults, *station.faults)
+    if evse.has_transaction:
+        # What only forbids a new session does not keep this one from charging.
+        faults = tuple(fault for fault in faults if fault.kind not in NOT_INTERLOCKING)
+    for fault in faults:
         cure = _FAULT_CURES.get(fault.kind.value, "look at the hardware that reports it; the fault clears by itself when the hardware does")
         text = f"fault {fault.kind}" + (f": {fault.detail}" if fault.detail else "")
         return Condition(name="hardware", holds=False, text=text, since=fault.since, cure=cure)
@@ -79,12 +84,12 @@ _FAULT_CURES = {
 }
 
 
-def _storage(station: Station) -> Condition:
+def _storage(station: Station, evse: Evse) -> Condition:
     if station.storage_failure is None:
         return Condition(name="storage", holds=True, text="records are written")
     return Condition(
         name="storage",
-        holds=False,
+        holds=evse.has_transaction,
         text=station.storage_failure,
         since=station.storage_failed_at,
         cure="free space on, or remount, the file system of [store] directory; sessions begin again by themselves",
@@ -94,7 +99,8 @@ def _storage(station: Station) -> Condition:
 def _meter(evse: Evse) -> Condition:
     if evse.meter_lost_at is not None:
         cure = "check the meter's wiring, address and baud rate: chargerctl meter"
-        return Condition(name="meter", holds=False, text=evse.meter_lost_reason, since=evse.meter_lost_at, cure=cure)
+        holds = evse.phase is Phase.TRANSACTION  # a policy lets it go on, marked
+        return Condition(name="meter", holds=holds, text=evse.meter_lost_reason, since=evse.meter_lost_at, cure=cure)
     if evse.reading is None:
         return Condition(name="meter", holds=False, text="the meter was not read yet", cure="wait a few seconds; then chargerctl meter")
     return Condition(name="meter", holds=True, text=f"register {evse.reading.energy_wh} Wh", since=evse.reading.at)

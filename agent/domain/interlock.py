@@ -2,8 +2,12 @@
 
 from enum import StrEnum
 
+from agent.domain.connector import FaultKind
 from agent.domain.pilot import PilotSignal, PilotState
 from agent.domain.values import dataclass
+
+NOT_INTERLOCKING = frozenset({FaultKind.METER_FAILURE, FaultKind.READER_FAILURE, FaultKind.STORAGE_FAILURE})
+"""Faults that forbid a new session but leave a running one closed: a policy answers them (on_meter_loss, storage), not the interlock."""
 
 
 class Interlock(StrEnum):

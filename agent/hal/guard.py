@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from agent.domain.authorization import IdToken
 from agent.domain.connector import FaultKind
 from agent.domain.ids import EvseId
-from agent.domain.interlock import Interlock, InterlockInputs, interlock
+from agent.domain.interlock import NOT_INTERLOCKING, Interlock, InterlockInputs, interlock
 from agent.domain.pilot import X1, PilotOutput, PilotSignal, PilotState
 from agent.hal.api import EvsePorts, HalDriver, HalSink
 
@@ -38,8 +38,6 @@ RETRY_S: Final = 0.1
 LATE_RENEWAL_S: Final = 0.8
 """A renewal later than this may have let the hardware's own permission expire: its opening is then no fault of the contactor."""
 
-NOT_INTERLOCKING: Final = frozenset({FaultKind.METER_FAILURE, FaultKind.READER_FAILURE, FaultKind.STORAGE_FAILURE})
-"""Faults that a policy answers (on_meter_loss, storage), not the interlock: with them the contactor is as safe as without."""
 ENDS_WITH_THE_VEHICLE: Final = frozenset({FaultKind.CONTACTOR_DID_NOT_CLOSE, FaultKind.CONTACTOR_OPENED})
 """Contactor faults that unplugging clears. A welded contactor stays until a technician clears it, over unplugging."""
 
@@ -369,6 +367,9 @@ class Guard:
         self._sink.fault_changed(evse_id, fault, is_present=is_present, detail=detail)
         for one, why in refusals:
             self._refuse(one, why)
+        if fault is FaultKind.HAL_LOST and not is_present:
+            for one in concerned:
+                self._judge(one)
 
     def id_token_presented(self, evse_id: EvseId | None, id_token: IdToken) -> None:
         """Pass on."""
@@ -500,6 +501,8 @@ class Guard:
         watched.verdict_timer = None
         if watched.is_commanded != is_commanded or watched.closed_feedback == is_commanded:
             return
+        if FaultKind.HAL_LOST in watched.faults | watched.own_faults | self._station_faults:
+            return  # a mirror contact that nobody can read proves nothing; it is judged anew when the hardware is back
         if is_commanded:
             detail = f"ordered closed, and its mirror contact still says open after {FEEDBACK_S:g} s"
             self._set_own_fault(evse_id, FaultKind.CONTACTOR_DID_NOT_CLOSE, detail)

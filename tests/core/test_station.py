@@ -8,6 +8,7 @@ import pytest
 
 from agent.core import variables as var
 from agent.core.state import AuthorizationState, EvseConfig, MeterLossPolicy, Phase
+from agent.core.why import blocker
 from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
 from agent.domain.commands import (
     ChangeAvailability,
@@ -789,6 +790,17 @@ class TestStorage:
         rig.charge()
         rig.apply(StoreFailed("disk full"))
         assert rig.boards[EVSE1].is_closed
+
+
+class TestWhy:
+    def test_what_only_forbids_a_new_session_does_not_block_a_running_one(self) -> None:
+        rig = online(config={"on_meter_loss": MeterLossPolicy.CONTINUE})
+        rig.charge()
+        rig.apply(FaultRaised(EVSE1, FaultKind.READER_FAILURE))
+        rig.apply(MeterLost(EVSE1, "silent"))
+        rig.apply(StoreFailed("disk full"))
+        assert rig.boards[EVSE1].is_closed
+        assert blocker(rig.station, EVSE1, rig.at) is None
 
 
 class TestCost:

@@ -449,6 +449,18 @@ def test_welded_when_closed_a_second_after_the_order_to_open() -> None:
     assert rig.guard.forbids(ONE) is Interlock.FAULT
 
 
+def test_a_mirror_contact_that_nobody_can_read_proves_nothing() -> None:
+    """HAL_LOST: the feedback is old, so it is judged only when the hardware is back."""
+    rig = Rig()
+    rig.charge()
+    rig.guard.fault_changed(ONE, FaultKind.HAL_LOST, is_present=True)
+    rig.stay(5)
+    assert (ONE, FaultKind.CONTACTOR_WELDED, True) not in rig.faults()
+    rig.guard.fault_changed(ONE, FaultKind.HAL_LOST, is_present=False)
+    rig.stay(1.1)
+    assert rig.faults()[-1] == (ONE, FaultKind.CONTACTOR_WELDED, True)
+
+
 def test_what_is_closed_at_the_start_is_opened_and_if_it_stays_closed_is_welded() -> None:
     board, timers, sink = BoardEvse(), ManualTimers(), RecordedSink()
     guard = Guard(sink, on_refused=lambda *_: None)
