@@ -74,8 +74,6 @@ class Rig(Site):
         broken = [condition for condition in answer["chain"] if not condition["holds"]]
         assert answer["blocker"] == (broken[0] if broken else None)
         assert not broken or broken[0]["cure"]
-        status = await self.evse()
-        assert status["blocker"] == (broken[0]["name"] if broken else None)
         return answer["blocker"] or {"name": None}
 
     async def until_blocked_by(self, name: str | None) -> dict[str, Any]:
@@ -83,6 +81,7 @@ class Rig(Site):
             return bool((await self.why())["name"] == name)
 
         await self.until_async(is_so, f"why says {name}")
+        assert (await self.evse())["blocker"] == name, "status points at the same condition"
         return await self.why()
 
     async def chargerctl(self, *words: str) -> subprocess.CompletedProcess[str]:
