@@ -28,14 +28,16 @@ def round_money(amount: Decimal, currency: str) -> Decimal:
 def session_cost(tariff: Tariff, *, energy_wh: int, duration_ms: int, is_final: bool) -> SessionCost:
     """Cost of `energy_wh` whole Wh and `duration_ms` between the two timestamps on the wire, VAT included.
 
-    gross = kWh x price + minutes x price + price per session; VAT = gross - gross / (1 + rate).
+    gross = kWh x price + minutes x price + price per session; VAT = gross - gross / (1 + rate). A session that ends without any energy
+    costs nothing, minutes and session fee included (docs/price-and-payment-wire.md).
     """
     with localcontext() as context:
         context.prec = _DIGITS
         # A price per hour comes as a sixtieth, cut off after 28 digits: taken back to the hour, it is what the portal set.
         price_hour = (tariff.price_minute * 60).quantize(_PRICE_STEP)
         summed = tariff.price_kwh * energy_wh * 3_600 + price_hour * duration_ms + tariff.price_session * _MS_PER_HOUR
-        gross = round_money(summed / _MS_PER_HOUR, tariff.currency)
+        delivered_nothing = is_final and energy_wh == 0
+        gross = round_money(Decimal(0) if delivered_nothing else summed / _MS_PER_HOUR, tariff.currency)
         vat = round_money(gross * tariff.vat_percent / (100 + tariff.vat_percent), tariff.currency)
     return SessionCost(
         currency=tariff.currency,

@@ -31,13 +31,13 @@ def half_up(exact: Fraction) -> Decimal:
 @pytest.mark.parametrize(("hour", "duration_ms", "gross"), [("20", 15_300, "0.09"), ("20", 153_900, "0.86"), ("10", 3_600_000, "10.00")])
 def test_half_a_cent_of_time_is_rounded_up(hour: str, duration_ms: int, gross: str) -> None:
     """A sixtieth of a price per hour may have no end of digits; the portal's own exact figure is rounded up at half a cent."""
-    assert session_cost(tariff_of(hour), energy_wh=0, duration_ms=duration_ms, is_final=True).gross == Decimal(gross)
+    assert session_cost(tariff_of(hour), energy_wh=0, duration_ms=duration_ms, is_final=False).gross == Decimal(gross)
 
 
 PRICES = st.integers(0, 10**6).map(lambda n: Decimal(n).scaleb(-4))
 
 
-@given(PRICES, PRICES, PRICES, st.integers(0, 10**6), st.integers(0, 4 * 86_400).map(lambda n: n * 900))
+@given(PRICES, PRICES, PRICES, st.integers(1, 10**6), st.integers(0, 4 * 86_400).map(lambda n: n * 900))
 def test_it_is_the_exact_sum_rounded_once(hour: Decimal, kwh: Decimal, session: Decimal, energy_wh: int, duration_ms: int) -> None:
     cost = session_cost(
         tariff_of(str(hour), kwh=str(kwh), session=str(session)), energy_wh=energy_wh, duration_ms=duration_ms, is_final=True
@@ -45,3 +45,13 @@ def test_it_is_the_exact_sum_rounded_once(hour: Decimal, kwh: Decimal, session: 
     exact = Fraction(kwh) * energy_wh / 1000 + Fraction(hour) * duration_ms / 3_600_000 + Fraction(session)
     assert cost.gross == half_up(exact)
     assert cost.vat == half_up(Fraction(cost.gross) * 25 / 125)
+
+
+def test_a_session_that_delivered_nothing_costs_nothing_in_the_end() -> None:
+    """The portal voids the payment (docs/price-and-payment-wire.md): the receipt on the display must not say otherwise."""
+    tariff = Tariff(
+        currency="NOK", price_kwh=Decimal("4.50"), price_minute=Decimal("0.50"), price_session=Decimal(5), vat_percent=Decimal(25)
+    )
+    final = session_cost(tariff, energy_wh=0, duration_ms=60_000, is_final=True)
+    assert (final.gross, final.vat) == (Decimal("0.00"), Decimal("0.00"))
+    assert session_cost(tariff, energy_wh=0, duration_ms=60_000, is_final=False).gross == Decimal("5.50")
