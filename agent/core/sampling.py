@@ -49,6 +49,8 @@ def _checkpoint(turn: Turn, evse: Evse) -> Evse:
 
 def triggered(turn: Turn, evse: Evse) -> None:
     """Send the present values because the CSMS asked for them (TriggerMessage)."""
+    if evse.phase is Phase.RECOVERING:
+        return  # a sample would become the stored register, against which the one at the boot has yet to be judged
     if evse.has_transaction:
         _send_sample(turn, evse, TriggerReason.TRIGGER, ReadingContext.TRIGGER, var.TX_UPDATED_MEASURANDS)
     else:
@@ -62,6 +64,8 @@ def aligned(turn: Turn) -> None:
         return
     if due is not None and turn.at.utc is not None:
         for evse in turn.station.evses:
+            if evse.phase is Phase.RECOVERING:
+                continue
             if evse.has_transaction:
                 evse = _send_sample(turn, evse, TriggerReason.METER_VALUE_CLOCK, ReadingContext.SAMPLE_CLOCK, var.ALIGNED_MEASURANDS)  # noqa: PLW2901 - the EVSE as it is now
                 _keep_for_end(turn, evse, ReadingContext.SAMPLE_CLOCK, var.ALIGNED_ENDED_MEASURANDS)
