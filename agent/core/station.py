@@ -324,14 +324,16 @@ def _leave(turn: Turn) -> None:
     station = turn.station
     if station.has_left or (station.reset is None and not station.is_leaving):
         return
-    at_rest = all(not evse.contactor_closed and not evse.contactor_commanded for evse in station.evses)
+    # Every stop waits for the contactor, within its time: one that is closed when no transaction is left is welded, and a restart is
+    # what a technician tries first.
+    is_ordered_open = not any(evse.contactor_commanded for evse in station.evses)
     if station.is_leaving:
         # A contactor that does not report open in its time is welded: waiting longer would not open it.
         waited = all(evse.stop is None or evse.stop.stage is StopStage.READING or evse.phase is Phase.RECOVERING for evse in station.evses)
-        if waited and (at_rest or all(not evse.contactor_commanded for evse in station.evses)):
+        if waited and is_ordered_open:
             turn.station = replace(station, has_left=True)
             turn.emit(Exit())
         return
-    if station.reset is not None and at_rest and not any(evse.has_transaction for evse in station.evses):
+    if station.reset is not None and is_ordered_open and not any(evse.has_transaction for evse in station.evses):
         turn.station = replace(station, has_left=True)
         turn.emit(Restart(station.reset, drains=station.reset is not ResetKind.HARD))
