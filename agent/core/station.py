@@ -166,7 +166,8 @@ def _started(turn: Turn, event: Started) -> tuple[EvseId, ...]:
 
 
 def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, same_boot: bool) -> None:
-    if reset_kind is not None:
+    # An OnIdle reset waits for the last transaction and ends none (B12.FR.03): what was open was cut off by something else.
+    if reset_kind is not None and reset_kind != ResetKind.ON_IDLE.value:
         reason = StoppedReason.HARD_RESET if reset_kind == ResetKind.HARD.value else StoppedReason.SOFT_RESET
     else:
         # The same kernel boot means that only the agent went away; a new boot without a reset command means that the power did.
