@@ -95,6 +95,8 @@ def begin(turn: Turn, evse: Evse, authorization: Authorization, reading: Reading
         receipt=None,
         refusal=None,
         suspended_reason=None,
+        stop_check=None,
+        held_for=None,
         sample_at=next_sample(turn, var.TX_UPDATED_INTERVAL),
         ended_sample_at=next_sample(turn, var.TX_ENDED_INTERVAL),
     )
