@@ -45,7 +45,10 @@ __all__ = ["MeterLossPolicy", "Station", "StationConfig", "new_station", "next_d
 
 def new_station(config: StationConfig, variables: Variables, at: Instant) -> Station:
     """A station that knows only its configuration; `Started` gives it its memory."""
-    evses = tuple(Evse(config=evse, record=EvseRecord(evse_id=evse.evse_id), record_since=at) for evse in config.evses)
+    # The run before may have left a plug locked: as if this one had locked it, so that it is released unless a transaction needs it.
+    evses = tuple(
+        Evse(config=evse, record=EvseRecord(evse_id=evse.evse_id), record_since=at, lock_commanded=evse.has_lock) for evse in config.evses
+    )
     return Station(config=config, boot_id=at.boot_id, evses=evses, variables=variables, link_since=at)
 
 
@@ -211,7 +214,9 @@ def _evse_event(
         case PilotMeasured(state=state):
             turn.put(replace(evse, pilot=control_pilot.measured(evse.pilot, state, turn.at)))
         case ContactorReported(is_closed=is_closed):
-            turn.put(replace(evse, contactor_closed=is_closed))
+            # The guard releases no live plug: what was ordered before it opened has to be ordered again.
+            is_held = evse.lock_commanded or (evse.is_locked and evse.contactor_closed and not is_closed)
+            turn.put(replace(evse, contactor_closed=is_closed, lock_commanded=is_held))
         case ContactorRefused(interlock=interlock) if evse.contactor_commanded:
             turn.remark("contactor_refused", evse, interlock.value, is_warning=True)
             turn.put(replace(evse, contactor_commanded=False, close_not_before=turn.at.plus_ms(session.CLOSE_RETRY_MS)))
