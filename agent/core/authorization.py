@@ -101,7 +101,7 @@ def transaction_answered(turn: Turn, evse: Evse, info: IdTokenInfo) -> None:
             evse = turn.put(replace(evse, held_for=record.id_token))
         session.request_stop(turn, evse, StoppedReason.DE_AUTHORIZED, TriggerReason.DEAUTHORIZED)
     elif evse.suspended_reason is None:
-        evse = turn.put(replace(evse, suspended_reason=StoppedReason.DE_AUTHORIZED))
+        evse = turn.put(replace(evse, suspended_reason=StoppedReason.DE_AUTHORIZED, suspended_at=turn.at))
         record = evse.transaction or record
         evse = turn.put(replace(evse, transaction=replace(record, charging_state=ChargingState.SUSPENDED_EVSE)))
         transactions.update(turn, evse, TriggerReason.DEAUTHORIZED)

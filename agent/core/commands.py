@@ -122,7 +122,9 @@ def _reset(turn: Turn, command: Reset) -> StatusOutcome:
     if turn.station.reset is not None and not (turn.station.reset is ResetKind.ON_IDLE and command.kind is not ResetKind.ON_IDLE):
         return StatusOutcome(status=CommandStatus.REJECTED, reason="a reset is under way")
     running = [evse for evse in turn.station.evses if evse.has_transaction]
-    turn.station = replace(turn.station, reset=command.kind, record=replace(turn.station.record, reset_kind=command.kind.value))
+    turn.station = replace(
+        turn.station, reset=command.kind, left_since=turn.at, record=replace(turn.station.record, reset_kind=command.kind.value)
+    )
     for evse in turn.station.evses:
         if evse.authorization is not None:
             turn.put(replace(evse, authorization=None, reading_due=None))

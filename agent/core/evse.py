@@ -74,7 +74,7 @@ def _settle_pilot(turn: Turn, evse: Evse) -> Evse:
         evse = turn.put(replace(evse, plugged_at=turn.at, refusal=None))
         turn.remark("ev_connected", evse)
     elif pilot.state is PilotState.A and evse.plugged_at is not None:
-        evse = _unplugged(turn, turn.put(replace(evse, plugged_at=None)))
+        evse = _unplugged(turn, turn.put(replace(evse, plugged_at=None, unplugged_at=turn.at)))
     return _pilot_fault(turn, evse)
 
 
@@ -443,9 +443,9 @@ def _charging_state(turn: Turn, evse: Evse) -> Evse:
     elif record.charging_state is ChargingState.EV_CONNECTED and turn.at.ms_since(wake_up_deadline(record.started_at)) < 0:
         state = ChargingState.EV_CONNECTED
     elif evse.pilot.is_ready:
-        # C, and the contactor is on its way; where it never comes the station is what suspends.
+        # C, and the contactor is on its way; where it may not or never comes the station is what suspends.
         is_new = record.charging_state in {ChargingState.EV_CONNECTED, ChargingState.IDLE}
-        state = ChargingState.SUSPENDED_EVSE if is_new else record.charging_state
+        state = ChargingState.SUSPENDED_EVSE if is_new or not evse.contactor_commanded else record.charging_state
     else:
         state = ChargingState.SUSPENDED_EV
     return transactions.set_charging_state(turn, evse, state)

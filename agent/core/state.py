@@ -179,10 +179,12 @@ class Evse:
     meter_lost_reason: str = ""
     phase: Phase = Phase.FREE
     plugged_at: Instant | None = None
+    unplugged_at: Instant | None = None
     authorization: Authorization | None = None
     reading_due: Instant | None = None
     transaction: TransactionRecord | None = None
     suspended_reason: StoppedReason | None = None
+    suspended_at: Instant | None = None
     stop: Stop | None = None
     stop_check: Authorization | None = None
     sample_at: Instant | None = None
@@ -224,6 +226,7 @@ class Station:
     storage_failed_at: Instant | None = None
     reset: ResetKind | None = None
     is_leaving: bool = False
+    left_since: Instant | None = None
     has_left: bool = False
     aligned_at: Instant | None = None
     station_reported: StatusNotice | None = None

@@ -190,7 +190,7 @@ def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, s
 
 
 def _stop_requested(turn: Turn) -> tuple[EvseId, ...]:
-    turn.station = replace(turn.station, is_leaving=True)
+    turn.station = replace(turn.station, is_leaving=True, left_since=turn.at)
     for evse in turn.station.evses:
         cleared = turn.put(replace(evse, authorization=None, reading_due=None))
         if cleared.phase is Phase.STOPPING and cleared.stop is not None:

@@ -2,6 +2,7 @@
 
 from agent.core import availability, transactions
 from agent.core import variables as var
+from agent.core.evse import REFUSAL_MS
 from agent.core.state import AuthorizationState, Evse, Phase, Station
 from agent.domain.connector import OperationalStatus
 from agent.domain.events import LinkState
@@ -53,10 +54,12 @@ def blocker(station: Station, evse_id: EvseId, at: Instant) -> Condition | None:
 
 def _process(station: Station) -> Condition:
     if station.is_leaving:
-        return Condition(name="agent", holds=False, text="the agent is stopping", cure="start the service: systemctl start charger-agent")
+        cure = "start the service: systemctl start charger-agent"
+        return Condition(name="agent", holds=False, text="the agent is stopping", since=station.left_since, cure=cure)
     if station.reset is not None:
         text = f"a {station.reset.value} reset is under way"
-        return Condition(name="agent", holds=False, text=text, cure="wait; it restarts when every transaction has ended")
+        cure = "wait; it restarts when every transaction has ended"
+        return Condition(name="agent", holds=False, text=text, since=station.left_since, cure=cure)
     return Condition(name="agent", holds=True, text="running")
 
 
@@ -102,8 +105,9 @@ def _meter(evse: Evse) -> Condition:
         holds = evse.phase is Phase.TRANSACTION  # a policy lets it go on, marked
         return Condition(name="meter", holds=holds, text=evse.meter_lost_reason, since=evse.meter_lost_at, cure=cure)
     if evse.reading is None:
-        return Condition(name="meter", holds=False, text="the meter was not read yet", cure="wait a few seconds; then chargerctl meter")
-    return Condition(name="meter", holds=True, text=f"register {evse.reading.energy_wh} Wh", since=evse.reading.at)
+        cure = "wait a few seconds; then chargerctl meter"
+        return Condition(name="meter", holds=False, text="the meter was not read yet", since=evse.record_since, cure=cure)
+    return Condition(name="meter", holds=True, text=f"register {evse.reading.energy_wh} Wh")
 
 
 def _availability(station: Station, evse: Evse) -> Condition:
@@ -134,7 +138,14 @@ def _registration(station: Station, at: Instant) -> Condition:
 def _vehicle(evse: Evse) -> Condition:
     if evse.plugged_at is not None:
         return Condition(name="vehicle", holds=True, text=f"connected, pilot state {evse.pilot.state}", since=evse.plugged_at)
-    return Condition(name="vehicle", holds=False, text="no vehicle is connected", cure="plug in")
+    return Condition(name="vehicle", holds=False, text="no vehicle is connected", since=_idle_since(evse), cure="plug in")
+
+
+def _idle_since(evse: Evse) -> Instant:
+    """The last time that something changed on an EVSE where nothing happens: plug, unplug, end of a session, or the start of the agent."""
+    changes = (evse.record_since, evse.plugged_at, evse.unplugged_at, None if evse.receipt is None else evse.receipt.ended_at)
+    here = [moment for moment in changes if moment is not None and moment.boot_id == evse.record_since.boot_id]
+    return max(here, key=lambda moment: moment.mono_ms)
 
 
 def _authorization(station: Station, evse: Evse) -> Condition:
@@ -144,7 +155,8 @@ def _authorization(station: Station, evse: Evse) -> Condition:
     if authorization is None:
         if evse.refusal is not None:
             text = "the last token was refused" if evse.refusal.value == "token_refused" else "the last try timed out"
-            return Condition(name="authorization", holds=False, text=text, cure="present another token, or pay")
+            since = None if evse.refusal_until is None else evse.refusal_until.plus_ms(-REFUSAL_MS)
+            return Condition(name="authorization", holds=False, text=text, since=since, cure="present another token, or pay")
         public = station.variables.boolean(var.WEB_PAYMENTS_ENABLED)
         cure = "present a token"
         if public and transactions.current_tariff(station.variables) is None:
@@ -153,7 +165,7 @@ def _authorization(station: Station, evse: Evse) -> Condition:
             cure += ", or scan the code and pay"
         else:
             cure += "; 'charge with QR' is off in the portal"
-        return Condition(name="authorization", holds=False, text="nobody is authorized", cure=cure)
+        return Condition(name="authorization", holds=False, text="nobody is authorized", since=_idle_since(evse), cure=cure)
     if authorization.state is AuthorizationState.PENDING:
         text = "the CSMS was asked about the token and has not answered"
         return Condition(name="authorization", holds=False, text=text, since=authorization.since, cure="wait for its answer")
@@ -168,17 +180,21 @@ def _transaction(evse: Evse) -> Condition:
         return Condition(name="transaction", holds=False, text=text, since=evse.stop.requested_at, cure="wait for it to end")
     if evse.phase is Phase.RECOVERING:
         text = "a transaction of before the restart waits for the register that ends it"
-        return Condition(name="transaction", holds=False, text=text, cure="wait, or see to it that the meter answers")
+        since = None if evse.stop is None else evse.stop.requested_at
+        return Condition(name="transaction", holds=False, text=text, since=since, cure="wait, or see to it that the meter answers")
     if evse.phase is Phase.FINISHED:
-        return Condition(name="transaction", holds=False, text="the session has ended", cure="unplug, or authorize again")
-    return Condition(name="transaction", holds=False, text="none yet", cure="plug in and authorize")
+        text, cure = "the session has ended", "unplug, or authorize again"
+        return Condition(name="transaction", holds=False, text=text, since=_idle_since(evse), cure=cure)
+    return Condition(name="transaction", holds=False, text="none yet", since=_idle_since(evse), cure="plug in and authorize")
 
 
 def _offer(evse: Evse) -> Condition:
     if evse.output.signal is PilotSignal.PWM:
         return Condition(name="offer", holds=True, text=f"{evse.output.amps} A per phase are offered")
-    reason = "suspended: the CSMS refused the token afterwards" if evse.suspended_reason is not None else "nothing is offered (X1)"
-    return Condition(name="offer", holds=False, text=reason, cure="see the conditions above")
+    if evse.suspended_reason is not None:
+        text, cure = "suspended: the CSMS refused the token afterwards", "unplug, and present a token that the portal accepts"
+        return Condition(name="offer", holds=False, text=text, since=evse.suspended_at, cure=cure)
+    return Condition(name="offer", holds=False, text="nothing is offered (X1)", since=_idle_since(evse), cure="see the conditions above")
 
 
 def _ready(evse: Evse) -> Condition:
@@ -186,16 +202,18 @@ def _ready(evse: Evse) -> Condition:
         return Condition(name="vehicle ready", holds=True, text=f"pilot state {evse.pilot.state}")
     text = f"the vehicle does not ask for energy (pilot state {evse.pilot.state})"
     cure = "the vehicle is full, asleep or waits for its own timer: look at the vehicle's settings, or unplug and plug in again"
-    return Condition(name="vehicle ready", holds=False, text=text, since=evse.pilot.raw_since, cure=cure)
+    return Condition(name="vehicle ready", holds=False, text=text, since=evse.pilot.raw_since or _idle_since(evse), cure=cure)
 
 
 def _lock(evse: Evse) -> Condition:
     if not evse.config.has_lock or evse.is_locked:
         return Condition(name="lock", holds=True, text="locked" if evse.config.has_lock else "fixed cable, no lock")
-    return Condition(name="lock", holds=False, text="the plug is not locked", cure="push the plug in; if it stays, check the lock")
+    cure = "push the plug in; if it stays, check the lock"
+    return Condition(name="lock", holds=False, text="the plug is not locked", since=_idle_since(evse), cure=cure)
 
 
 def _contactor(evse: Evse) -> Condition:
     if evse.contactor_closed:
         return Condition(name="contactor", holds=True, text="closed")
-    return Condition(name="contactor", holds=False, text="open", cure="see events: chargerctl events; the guard names its reason")
+    cure = "see events: chargerctl events; the guard names its reason"
+    return Condition(name="contactor", holds=False, text="open", since=evse.pilot.raw_since or _idle_since(evse), cure=cure)

@@ -126,7 +126,8 @@ def check(rig: Rig) -> None:
         assert evse.transaction.last_reading.energy_wh >= evse.transaction.meter_start.energy_wh
     # The technician's and the driver's views exist in every state.
     station_view(rig.station, rig.at, lambda _: "https://pay.example/CP001/1")
-    assert chain(rig.station, EVSE1, rig.at)
+    for condition in chain(rig.station, EVSE1, rig.at):
+        assert condition.holds or (condition.since is not None and condition.cure), f"{condition}: since when, and the cure?"
 
 
 def check_notices(rig: Rig) -> None:
