@@ -37,6 +37,18 @@ SHORT = {
 """What every test begins with: reconnect soon, and no meter values in between unless a test asks for them."""
 
 
+class BenchApp(App):
+    """The agent in virtual time.
+
+    Only the guard's permission lives in real time. A machine that stalls for 2 s while virtual time stands still would open the contactor;
+    so the guard reads the bench's clock.
+    """
+
+    async def _build(self, stack: contextlib.AsyncExitStack) -> None:
+        await super()._build(stack)
+        self.guard._clock = asyncio.get_running_loop().time
+
+
 class Bench:
     """Test system, world and agent. `utc` is the one true time, which advances with the event loop."""
 
@@ -130,7 +142,7 @@ world = "{self.control_socket}"
     async def _live(self) -> None:
         while True:
             self.world.set_clock(self.utc())  # the board's clock goes on while the agent is away
-            self.app = App(load_config(self.config_file, VALIDATORS), boot_id=self.boot_id)
+            self.app = BenchApp(load_config(self.config_file, VALIDATORS), boot_id=self.boot_id)
             self.starts += 1
             if await self.app.run() is Ending.EXIT:
                 return

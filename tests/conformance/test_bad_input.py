@@ -334,7 +334,7 @@ async def test_strange_answers_to_our_own_calls(tmp_path: Path, version: str) ->
             '[3,"%s",null]',
             '[3,"%s"]',
             '[3,"%s",{"currentTime":"yesterday"}]',
-            '[3,"%s",{"currentTime":"9999-12-31T23:59:59Z"}]' if version == "never" else '[3,"%s",[]]',
+            '[3,"%s",[]]',
             '[4,"%s","Whatever","",{}]',
             '[4,"%s",null]',
         ]
@@ -440,7 +440,7 @@ async def test_retry_after_is_obeyed(tmp_path: Path, status: int) -> None:
         csms.link.transport.abort()
         assert await csms.until(lambda: len(csms.links) == 2, 120)
         first, second = csms.requested_at[1:]
-        assert 90 <= second - first <= 95
+        assert 89.9 <= second - first <= 95
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

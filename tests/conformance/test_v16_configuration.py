@@ -91,20 +91,22 @@ async def test_more_keys_than_the_maximum_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.tc("TC_021_CS")
-@pytest.mark.parametrize("key", sorted(key for key, access in REQUIRED.items() if access == "RW"))
-async def test_a_changed_key_reads_back_and_survives_a_restart(tmp_path: Path, key: str) -> None:
-    """Accepted, GetConfiguration shows the new value, also after a restart."""
+async def test_changed_keys_read_back_and_survive_a_restart(tmp_path: Path) -> None:
+    """Every writable key: Accepted, GetConfiguration shows the new value, also after a restart."""
     async with laboratory(tmp_path, "1.6", socket=True) as bench:
-        before = (await read(bench, key))[key]["value"]
-        after = {"true": "false", "false": "true"}.get(before) or (str(int(before) + 7) if before.isdigit() else _other_list(key))
-        await change(bench, key, after)
-        assert (await read(bench, key))[key]["value"] == after
+        wanted: dict[str, str] = {}
+        for key in sorted(key for key, access in REQUIRED.items() if access == "RW"):
+            before = (await read(bench, key))[key]["value"]
+            after = {"true": "false", "false": "true"}.get(before) or (str(int(before) + 7) if before.isdigit() else _other_list(key))
+            await change(bench, key, after)
+            wanted[key] = after
+        assert {key: entry["value"] for key, entry in (await read(bench, *wanted)).items()} == wanted
         await bench.stop_agent()
         bench.csms.mark()
         await bench.start_agent()
         await bench.booted()
-        wanted = "300" if key == "HeartbeatInterval" else after  # the accepted boot sets this one (4.2)
-        assert (await read(bench, key))[key]["value"] == wanted
+        wanted["HeartbeatInterval"] = "300"  # the accepted boot sets this one (4.2)
+        assert {key: entry["value"] for key, entry in (await read(bench, *wanted)).items()} == wanted
 
 
 def _other_list(key: str) -> str:
@@ -119,28 +121,29 @@ async def test_an_unknown_key_is_not_supported(tmp_path: Path) -> None:
         assert answer == {"status": "NotSupported"}
 
 
+BAD_VALUES = [
+    ("MeterValueSampleInterval", "-1"),
+    ("MeterValueSampleInterval", "often"),
+    ("MeterValueSampleInterval", ""),
+    ("WebSocketPingInterval", "-5"),
+    ("HeartbeatInterval", "1.5"),
+    ("HeartbeatInterval", "9" * 400),
+    ("LocalPreAuthorize", "perhaps"),
+    ("MeterValuesSampledData", "Energy.Active.Import.Register,Unheard.Of"),
+    ("NumberOfConnectors", "3"),
+    ("SupportedFeatureProfiles", "Core"),
+]
+
+
 @pytest.mark.tc("TC_040_2_CS")
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("MeterValueSampleInterval", "-1"),
-        ("MeterValueSampleInterval", "often"),
-        ("MeterValueSampleInterval", ""),
-        ("WebSocketPingInterval", "-5"),
-        ("HeartbeatInterval", "1.5"),
-        ("HeartbeatInterval", "9" * 400),
-        ("LocalPreAuthorize", "perhaps"),
-        ("MeterValuesSampledData", "Energy.Active.Import.Register,Unheard.Of"),
-        ("NumberOfConnectors", "3"),
-        ("SupportedFeatureProfiles", "Core"),
-    ],
-)
-async def test_a_bad_value_is_rejected(tmp_path: Path, key: str, value: str) -> None:
+async def test_a_bad_value_is_rejected(tmp_path: Path) -> None:
     """Rejected, and the value stays; so is a key that may only be read."""
     async with laboratory(tmp_path, "1.6") as bench:
-        before = await read(bench, key)
-        assert await bench.csms.call("ChangeConfiguration", {"key": key, "value": value}) == {"status": "Rejected"}
-        assert await read(bench, key) == before
+        for key, value in BAD_VALUES:
+            before = await read(bench, key)
+            answer = await bench.csms.call("ChangeConfiguration", {"key": key, "value": value})
+            assert answer == {"status": "Rejected"}, (key, value)
+            assert await read(bench, key) == before
 
 
 # ------------------------------------------------------------------------------------------------------------------ effects
@@ -160,20 +163,20 @@ async def _sends_aligned_values(bench: Bench, value: str) -> None:
         return
     first = await bench.csms.expect("MeterValues", within=int(value) + 1)
     second = await bench.csms.expect("MeterValues", after=first.number + 1, within=int(value) + 1)
-    assert second.at - first.at == pytest.approx(int(value), abs=0.5)
+    assert second.at - first.at == pytest.approx(int(value), abs=1)
 
 
 async def _waits_for_the_cable(bench: Bench, value: str) -> None:
     await bench.swipe()
     preparing = await bench.csms.status("Preparing")
     available = await bench.csms.status("Available", within=int(value) + 2)
-    assert available.at - preparing.at == pytest.approx(int(value), abs=0.5)
+    assert available.at - preparing.at == pytest.approx(int(value), abs=1)
 
 
 async def _beats(bench: Bench, value: str) -> None:
     first = await bench.csms.expect("Heartbeat", within=int(value) + 1)
     second = await bench.csms.expect("Heartbeat", after=first.number + 1, within=int(value) + 1)
-    assert second.at - first.at == pytest.approx(int(value), abs=0.5)
+    assert second.at - first.at == pytest.approx(int(value), abs=1)
 
 
 async def _learn(bench: Bench) -> None:
@@ -239,7 +242,7 @@ async def _sample_interval(bench: Bench, value: str) -> None:
         return
     first = await bench.csms.expect("MeterValues", within=int(value) + 1)
     second = await bench.csms.expect("MeterValues", after=first.number + 1, within=int(value) + 1)
-    assert second.at - first.at == pytest.approx(int(value), abs=0.5)
+    assert second.at - first.at == pytest.approx(int(value), abs=1)
 
 
 async def _stops_on_unplug(bench: Bench, value: str) -> None:
@@ -328,7 +331,7 @@ async def _retry_interval(bench: Bench, value: str) -> None:
     await _stop(bench)
     await csms.until(lambda: len(csms.calls("StopTransaction")) == 4, within=8 * int(value))
     times = [frame.at for frame in csms.calls("StopTransaction")]
-    assert [later - times[0] for later in times[1:]] == pytest.approx([int(value), 3 * int(value), 6 * int(value)], abs=0.5)
+    assert [later - times[0] for later in times[1:]] == pytest.approx([int(value), 3 * int(value), 6 * int(value)], abs=1)
     assert len({str(frame.payload) for frame in csms.calls("StopTransaction")}) == 1
 
 

@@ -71,7 +71,7 @@ async def test_identification_first_and_no_cable(tmp_path: Path) -> None:
         await bench.swipe()
         preparing = await csms.status("Preparing")
         available = await csms.status("Available")
-        assert available.at - preparing.at == pytest.approx(12, abs=0.5)
+        assert available.at - preparing.at == pytest.approx(12, abs=1)
         await bench.plug_in()
         await csms.status("Preparing")
         await csms.silence(20, "StartTransaction")
@@ -302,7 +302,7 @@ async def test_sampled_meter_values(tmp_path: Path) -> None:
         assert await csms.until(lambda: len(csms.calls("MeterValues")) >= 4, 60)
         values = csms.calls("MeterValues")
         gaps = [later.at - earlier.at for earlier, later in pairwise(values)]
-        assert gaps == pytest.approx([10] * len(gaps), abs=0.5)
+        assert gaps == pytest.approx([10] * len(gaps), abs=1)
         for frame in values:
             assert frame["connectorId"] == 1
             assert frame["transactionId"] == number
@@ -477,6 +477,6 @@ async def test_a_refused_start_is_tried_again_and_never_doubled(tmp_path: Path) 
         await csms.expect("MeterValues", within=60)
         first, second = csms.calls("StartTransaction")
         assert first.payload == second.payload
-        assert second.at - first.at == pytest.approx(10, abs=0.5)
+        assert second.at - first.at == pytest.approx(10, abs=1)
         assert csms.calls("MeterValues")[0].number > second.number
         assert len(csms.transactions) == 1

@@ -517,7 +517,7 @@ async def test_a_refused_event_is_sent_again(tmp_path: Path, succeeds: bool) -> 
         await csms.silence(120, "Authorize")
         sent = csms.calls("TransactionEvent", eventType="Ended")
         assert len(sent) == (2 if succeeds else 3)
-        assert [later.at - earlier.at for earlier, later in pairwise(sent)] == pytest.approx([10, 20][: len(sent) - 1], abs=0.5)
+        assert [later.at - earlier.at for earlier, later in pairwise(sent)] == pytest.approx([10, 20][: len(sent) - 1], abs=1)
         assert len({str(frame.payload) for frame in sent}) == 1
         assert len({frame.message_id for frame in sent}) == len(sent)
         await bench.unplug()
@@ -539,7 +539,7 @@ async def test_sampled_values_of_updated(tmp_path: Path) -> None:
         assert await csms.until(lambda: len(csms.calls("TransactionEvent", triggerReason="MeterValuePeriodic")) >= 4, 60)
         events = csms.calls("TransactionEvent", triggerReason="MeterValuePeriodic")
         gaps = [later.at - earlier.at for earlier, later in pairwise(events)]
-        assert gaps == pytest.approx([10] * len(gaps), abs=0.5)
+        assert gaps == pytest.approx([10] * len(gaps), abs=1)
         for frame in events:
             values = [value for group in frame["meterValue"] for value in group["sampledValue"]]
             assert {value["context"] for value in values} == {"Sample.Periodic"}
