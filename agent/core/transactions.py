@@ -163,6 +163,9 @@ def end(turn: Turn, evse: Evse, stop: Stop, reading: Reading, *, is_estimated: b
         reason=stop.reason,
     )
     evse = replace(evse, transaction=record, receipt=receipt, stop=None, sample_at=None, ended_sample_at=None, suspended_reason=None)
+    if stop.fixed_reading is not None:
+        # That register is not continued by what is read from now on: the next session waits for one that is.
+        evse = replace(evse, reading=None)
     source = "estimated from the last stored reading" if is_estimated else "read after the contactor opened"
     turn.remark("transaction_ended", evse, f"{energy_wh} Wh, register {stop_wh} Wh {source}, reason {stop.reason}")
     evse = _enqueue(turn, evse, TransactionEventType.ENDED, stop.trigger, ended_at, values=values, cost=cost, stop=stop)

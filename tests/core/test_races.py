@@ -17,10 +17,13 @@ from agent.domain.events import (
     ContactorReported,
     FaultRaised,
     LockReported,
+    MeterDiscontinuity,
     TransactionAnswered,
 )
 from agent.domain.interlock import Interlock
+from agent.domain.metering import Discontinuity, Reading
 from agent.domain.notices import AuthorizeNotice
+from agent.domain.pilot import PilotState
 from agent.domain.records import Recovered, StationRecord
 from agent.domain.transaction import ChargingState, StoppedReason, TransactionEventType, TransactionRecord
 from agent.domain.variables import VariableKey
@@ -129,6 +132,26 @@ class TestLateAnswers:
         assert rig.evse.phase is Phase.TRANSACTION
         rig.apply(AuthorizationAnswered(question.request_id, IdTokenInfo(AuthorizationStatus.ACCEPTED, None, group)))
         assert rig.evse.phase is Phase.TRANSACTION
+
+
+class TestMeterSwap:
+    def test_the_next_session_begins_at_the_new_meters_register(self) -> None:
+        """Not at the last one of the meter that is gone: nothing that is read afterwards would continue it."""
+        rig = online()
+        rig.charge()
+        rig.pass_ms(5_000)
+        last_good = rig.evse.reading
+        rig.serial, rig.energy[EVSE1] = "M-2", Decimal(40)
+        rig.read()
+        first_new = Reading(evse_id=EVSE1, at=rig.at, energy_wh=Decimal(40), serial_number="M-2")
+        rig.apply(MeterDiscontinuity(EVSE1, Discontinuity.SWAP, last_good, first_new))
+        rig.pilot(PilotState.B)
+        rig.pass_ms(600, reads=False)
+        assert rig.notices()[-1].event_type is TransactionEventType.ENDED
+        rig.command(RequestStart(id_token=OTHER, evse_id=EVSE1))
+        rig.pass_ms(2_000)
+        started = rig.notices()[-1]
+        assert (started.event_type, started.register_wh, started.meter_serial_number) == (TransactionEventType.STARTED, 40, "M-2")
 
 
 SOCKET = EvseConfig(evse_id=EVSE1, has_lock=True, is_tethered=False)
