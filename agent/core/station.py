@@ -163,6 +163,9 @@ def _started(turn: Turn, event: Started) -> tuple[EvseId, ...]:
         if turn.station.evse(record.evse_id) is not None:
             same_boot = recovered.last_boot_id == turn.at.boot_id
             _recover(turn, record, recovered.station.reset_kind, same_boot=same_boot)
+        else:
+            gone = f"{record.transaction_id} is open on EVSE {record.evse_id}, which is not configured any more: configure it to end it"
+            turn.remark("transaction_without_evse", None, gone, is_warning=True)
     turn.remark("started", None, f"{len(recovered.transactions)} transaction(s) were open")
     sampling.arm_aligned(turn)
     return _everything(turn)
