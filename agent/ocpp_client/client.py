@@ -212,6 +212,8 @@ class OcppClient:
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_closing = False
+        self.has_begun = asyncio.Event()
+        """The first message went out, or the first attempt to connect failed: a start waits for it with what can wait."""
         self._silences = 0
         self._warned = False
 
@@ -327,6 +329,7 @@ class OcppClient:
             except Exception:
                 _logger.exception("connection ended by a bug of ours; reconnecting")
                 self._note_error("an error inside charger-agent", "please report it with the log")
+            self.has_begun.set()
             wait_s = self._link.wait_s(self._chance, retry_after_s)
         await asyncio.Event().wait()
 
@@ -440,6 +443,7 @@ class OcppClient:
                 continue
             self._ring.add(Direction.OUT, text, _now())
             await connection.send(text)
+            self.has_begun.set()
 
     # ----------------------------------------------------------------------------------------------------- what goes next
 

@@ -72,6 +72,8 @@ LEAVE_S: Final = 4.5
 """SIGTERM: the process is gone within 5 s, whatever hangs."""
 DRAIN_S: Final = 8.0
 """A commanded soft reset waits this long for the outbox to be delivered."""
+BEGIN_S: Final = 2.0
+"""Meters and display begin this long after the client at the latest, whatever the network does."""
 STORE_STUCK_S: Final = 15.0
 ENGINE_STUCK_MS: Final = 10_000
 LIFETIME_STEP_MS: Final = 60_000
@@ -234,11 +236,12 @@ class App:
             await self._build(stack)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.engine.run(), name="engine"), group.create_task(self.client.run(), name="ocpp")]
-                tasks += [group.create_task(meter.run(), name=f"meter {evse_id}") for evse_id, meter in self.meters.items()]
                 tasks.append(group.create_task(self._watchdog(), name="watchdog"))
-                self.is_running.set()
-                systemd.notify("READY=1")
                 try:
+                    await self._let_the_client_begin()
+                    tasks += [group.create_task(meter.run(), name=f"meter {evse_id}") for evse_id, meter in self.meters.items()]
+                    self.is_running.set()
+                    systemd.notify("READY=1")
                     ending = await asyncio.shield(self._ending)
                 finally:
                     systemd.notify("STOPPING=1")
@@ -252,6 +255,14 @@ class App:
                     for task in tasks:
                         task.cancel()
         return ending
+
+    async def _let_the_client_begin(self) -> None:
+        """Meters and display import much, which takes seconds on a small board: the CSMS hears of this station first, if it can."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEGIN_S):
+                await self.client.has_begun.wait()
+        self._view_wanted = bool(self._showers)
+        self._want_view()
 
     def leave(self) -> None:
         """SIGTERM, SIGINT: bring everything to rest and end."""
@@ -492,7 +503,6 @@ class App:
             showers.append(self._configured_display(stack))
         if showers:
             self._showers = showers
-            self._view_wanted = True
 
     def draw(self, view: StationView) -> bytes:
         """A view as PNG in the configured size. Blocks for some milliseconds: call it in a thread."""

@@ -184,7 +184,7 @@ phases = 3
             await self.until_async(self._shows_code, "the display shows the payment code")
 
     async def _shows_code(self) -> bool:
-        return await self.qr() is not None
+        return await self.qr() is not None and self.picture.exists()
 
     async def control(self, method: str, **params: Json) -> Json:
         """One call on the simulator's control socket. Raises RpcError with what the world says, OSError while the daemon is away."""

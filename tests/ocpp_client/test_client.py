@@ -71,6 +71,21 @@ async def test_the_boot_notification_is_the_first_message_and_sets_the_clock() -
         assert station.sink.events[:2] == [LinkChanged(LinkState.CONNECTED), LinkChanged(LinkState.ACCEPTED, report_all=True)]
 
 
+async def test_what_waits_for_the_beginning_waits_for_the_first_message() -> None:
+    async with pair() as (csms, station):
+        await asyncio.wait_for(station.client.has_begun.wait(), 5)
+        await until(lambda: csms.actions())
+        assert csms.actions()[0] == "BootNotification"
+
+
+async def test_what_waits_for_the_beginning_does_not_wait_for_a_network_that_is_down() -> None:
+    async with pair() as (csms, station):
+        assert not station.client.has_begun.is_set()
+        station.network.is_up = False
+        await asyncio.wait_for(station.client.has_begun.wait(), 5)
+        assert csms.actions() == []
+
+
 async def test_rejected_is_silent_until_the_interval_has_passed() -> None:
     """TC_001; B03: nothing is sent, not even what stands in the queue."""
     csms = Csms()
