@@ -7,6 +7,7 @@ wrong with a frame of the station is collected in `violations`, which `laborator
 import asyncio
 import contextlib
 import json
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class Csms:
             "TransactionEvent": lambda event: {"idTokenInfo": {"status": "Accepted"}} if "idToken" in event else {},
             "DataTransfer": lambda _: {"status": "UnknownVendorId"},
         }
+        self.tls: ssl.SSLContext | None = None
         self.port = 0
         self._from = 0
         self._grown = asyncio.Event()
@@ -165,7 +167,7 @@ class Csms:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ocpp"
+        return f"wss://localhost:{self.port}/ocpp" if self.tls else f"ws://127.0.0.1:{self.port}/ocpp"
 
     @property
     def link(self) -> ServerConnection:
@@ -187,6 +189,7 @@ class Csms:
             self._serve,
             "127.0.0.1",
             self.port,
+            ssl=self.tls,
             select_subprotocol=lambda _connection, _offered: self.subprotocol,  # type: ignore[arg-type,return-value]
             process_request=self._upgrade,
             compression=None,

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,7 @@ class Bench:
         evses: int = 1,
         socket: bool = False,
         security: str = "security_profile = 0",
+        tls: ssl.SSLContext | None = None,
         extra: str = "",
     ) -> None:
         """`variables` are first values by 2.x name or 1.6 key; `socket` gives an outlet with a lock instead of a fixed cable."""
@@ -68,6 +70,7 @@ class Bench:
         self.version = version
         self.boot_id: str | None = "boot-1"
         self.csms = Csms(version, self.utc, check=self.check_alive)
+        self.csms.tls = tls
         self.errors: list[logging.LogRecord] = []
         self.expected_errors: tuple[str, ...] = ()
         self.starts = 0

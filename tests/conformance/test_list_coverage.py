@@ -33,6 +33,13 @@ def test_the_long_report_names_the_tests() -> None:
     assert "tests/x.py::test_boot" in report([CASE, OTHER], {"TC_001": ["tests/x.py::test_boot"]}, verbose=True)
 
 
+def test_a_case_that_is_shown_in_part_says_what_is_missing() -> None:
+    text = report([CASE, OTHER], {"TC_001": ["a"], "TC_002": ["b"]}, {"TC_002": "no reports yet"})
+    assert "covered    TC_001_CS" in text
+    assert "in part    TC_002_CS        Cold Boot Charge Point - Pending: no reports yet" in text
+    assert text.endswith("OCPP 1.6J: 2 of 2 cases have a test, 1 of them in part")
+
+
 def test_an_id_that_is_no_case_is_found() -> None:
     assert unknown_ids([CASE], {"TC_001": ["a"], "TC_01": ["b"]}) == {"TC_01": ["b"]}
 
@@ -54,14 +61,17 @@ def test_marks_on_functions_classes_and_parameters_are_collected(pytester: pytes
         @pytest.mark.tc("TC_003")
         class TestSession:
             def test_a(self): ...
-            @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.tc("TC_004_1"))])
+            @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.tc("TC_004_1", partly="half"))])
             def test_b(self, x): ...
+            @pytest.mark.tc("TC_002", partly="not the one above")
+            def test_c(self): ...
         """
     )
     pytester.makeini("[pytest]\nmarkers = tc(*ids): x\nasyncio_default_fixture_loop_scope = function\n")
     collector = MarkCollector()
     assert pytester.inline_run("--collect-only", "-p", "no:randomly", plugins=[collector]).ret == 0
-    assert {case_id: len(tests) for case_id, tests in collector.tests.items()} == {"TC_001": 1, "TC_002": 1, "TC_003": 2, "TC_004_1": 1}
+    assert {case_id: len(tests) for case_id, tests in collector.tests.items()} == {"TC_001": 1, "TC_002": 2, "TC_003": 3, "TC_004_1": 1}
+    assert collector.missing() == {"TC_004_1": "half"}
 
 
 def test_every_mark_in_this_repository_is_a_case_of_the_list(request: pytest.FixtureRequest) -> None:

@@ -259,7 +259,11 @@ async def test_a_cached_remote_token_starts_without_a_question(tmp_path: Path) -
 
 
 @pytest.mark.tc("TC_061_CS")
-@pytest.mark.parametrize("is_remote", [False, True], ids=["local", "remote"])
+@pytest.mark.parametrize(
+    "is_remote",
+    [pytest.param(False, marks=pytest.mark.tc("TC_061_1_CS")), pytest.param(True, marks=pytest.mark.tc("TC_061_2_CS"))],
+    ids=["local", "remote"],
+)
 async def test_a_cleared_cache_asks_again(tmp_path: Path, is_remote: bool) -> None:
     """ClearCache is Accepted, and the idTag is asked about again."""
     keys = {"LocalPreAuthorize": "true", "AuthorizeRemoteTxRequests": "true"}
