@@ -74,7 +74,7 @@ async def test_the_boot_notification_is_the_first_message_and_sets_the_clock() -
 async def test_what_waits_for_the_beginning_waits_for_the_first_message() -> None:
     async with pair() as (csms, station):
         await asyncio.wait_for(station.client.has_begun.wait(), 5)
-        await until(lambda: csms.actions())
+        await until(csms.actions)
         assert csms.actions()[0] == "BootNotification"
 
 
