@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import field
@@ -27,7 +28,7 @@ from agent.domain.commands import (
 )
 from agent.domain.events import AuthorizationFailed, CommandReceived, Event, LinkChanged, LinkState
 from agent.domain.ids import CommandId, RequestId, TransactionId
-from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice
+from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice
 from agent.domain.values import dataclass
 from agent.domain.variables import VariableKey
 from agent.ocpp_client.adapter import (
@@ -48,7 +49,7 @@ from agent.ocpp_client.backoff import BackOff
 from agent.ocpp_client.link import Due, Link, LinkTuning
 from agent.ocpp_client.loader import RowLoader
 from agent.ocpp_client.queue import PAGE, Queue, RowCall, Waiting, answer_is_needed
-from agent.ocpp_client.ring import Direction, FrameRing, FrameSeen
+from agent.ocpp_client.ring import MASK, Direction, FrameRing, FrameSeen
 from agent.ocpp_client.rpc import (
     AnsweredCalls,
     CallError,
@@ -783,7 +784,7 @@ class OcppClient:
         if purpose.rest:
             self._rest = (notice, purpose.put_at, purpose.index + 1, purpose.rest)
         if isinstance(frame, CallError):
-            error = _safe(str(frame))
+            error = _safe(str(frame), notice)
         else:
             reply, error = self._read_reply(sent.action, notice, purpose.index, frame.payload, Sending(is_late=False, attempt=1))
             for event in reply.events:
@@ -832,7 +833,7 @@ class OcppClient:
                 _logger.warning("the CSMS does not know this station as registered any more: BootNotification again")
                 self._link_changed(change)
                 return
-        error = _safe(str(refusal))
+        error = _safe(str(refusal), sent.row.notice)
         _logger.warning("%s was refused by the CSMS: %s", sent.call.action, error)
         self._last_error = f"{sent.call.action} was refused: {error}"
         self._cure = "the station tries again and then sets the message aside (dead letters): ask the CSMS operator"
@@ -916,6 +917,9 @@ def _requested(notice: Notice) -> str:
             return type(notice).__name__
 
 
-def _safe(words: str) -> str:
-    """A peer's words for the log: one line, ASCII, short."""
+def _safe(words: str, about: Notice | None = None) -> str:
+    """A peer's words for the log: one line, ASCII, short, and without the driver's token where the peer repeats it."""
+    token = about.id_token if isinstance(about, AuthorizeNotice | TransactionNotice) else None
+    if token is not None and token.value:
+        words = re.sub(re.escape(token.value), MASK, words, flags=re.IGNORECASE)
     return ascii(words)[1:-1][:200]

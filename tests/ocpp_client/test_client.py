@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from agent.domain.authorization import IdToken
 from agent.domain.commands import CommandStatus, DataTransfer, Reset, SetVariables, StatusOutcome, TriggerMessage
 from agent.domain.connector import ConnectorStatus
 from agent.domain.events import (
@@ -336,6 +337,22 @@ async def test_a_poisoned_message_becomes_a_dead_letter_and_the_queue_goes_on(ca
     assert len(errors) == 1
     assert "chargerctl queue" in errors[0]
     assert "\n" not in errors[0]
+
+
+async def test_a_token_that_the_csms_repeats_in_its_refusal_stays_out_of_log_and_marks(caplog: pytest.LogCaptureFixture) -> None:
+    csms = Csms()
+    token = IdToken("SECRET-TOKEN")
+    rows = [replace(row, notice=replace(row.notice, id_token=token)) for row in session(1, "a")]
+
+    def on_start(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise Refuse("InternalError", f"no such tag {token.value.lower()} here")
+
+    csms.on["StartTransaction"] = on_start
+    async with pair(*rows, csms=csms) as (_, station):
+        await until(lambda: station.outbox.log)
+        seen = [*(record.getMessage() for record in caplog.records), station.client.status().last_error, str(station.outbox.log[0])]
+    assert any("no such tag *** here" in text for text in seen)
+    assert not any(token.value.casefold() in text.casefold() for text in seen)
 
 
 async def test_while_a_row_waits_everything_else_still_works() -> None:
