@@ -12,6 +12,8 @@ _log = logging.getLogger("agent.clock")
 
 NOT_BEFORE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """No board that runs this software lives earlier: a clock that says so was never set."""
+NOT_AFTER: Final = datetime(2100, 1, 1, tzinfo=UTC)
+"""A CSMS that says a later time is wrong; the last years that Python can name would also end every computation with them."""
 TOLERATED: Final = timedelta(seconds=2)
 """A smaller difference to the CSMS's time is the network's and is left alone."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -47,6 +49,7 @@ class Clock:
         self._offset = timedelta(0)
         self._told: tuple[int, datetime] | None = None
         self._not_before = NOT_BEFORE
+        self._refused: datetime | None = None
 
     def now(self) -> Instant:
         """The present moment, whole milliseconds."""
@@ -66,7 +69,13 @@ class Clock:
             self._not_before = floor
 
     def csms_time(self, utc: datetime) -> Instant | None:
-        """Take the CSMS's time in; gives the moment to remember when it changed what is known."""
+        """Take the CSMS's time in; gives the moment to remember when it changed what is known. An absurd time is not believed."""
+        if not NOT_BEFORE <= utc < NOT_AFTER:
+            if self._refused is None:
+                _log.warning("the CSMS says that it is %s, which is not believed; its operator must set its clock", utc.isoformat())
+            self._refused = utc
+            return None
+        self._refused = None
         mono_ms = int(asyncio.get_running_loop().time() * 1000)
         known = self._utc(mono_ms)
         self._told = (mono_ms, utc)
