@@ -69,6 +69,9 @@ class Bench:
         self.folder = folder
         self.version = version
         self.boot_id: str | None = "boot-1"
+        self._began = datetime.now(UTC)
+        self._began_at = asyncio.get_running_loop().time()
+        self._agent: asyncio.Task[None] | None = None
         self.csms = Csms(version, self.utc, check=self.check_alive)
         self.csms.tls = tls
         self.errors: list[logging.LogRecord] = []
@@ -76,13 +79,10 @@ class Bench:
         self.starts = 0
         self._variables = {**SHORT, **(variables or {})}
         self._evses, self._socket, self._security, self._extra = evses, socket, security, extra
-        self._began = datetime.now(UTC)
-        self._began_at = asyncio.get_running_loop().time()
         setups = [EvseSetup(evse_id=EvseId(n), max_current_a=32, phases=3, has_lock=socket) for n in range(1, evses + 1)]
         self.rig = Rig(setups, timers=asyncio.get_running_loop())
         self.world = WorldProcess(self.control_socket, self.rig)
         self.app: App | None = None
-        self._agent: asyncio.Task[None] | None = None
         self._control: ControlClient | None = None
 
     @property

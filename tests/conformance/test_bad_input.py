@@ -349,6 +349,25 @@ async def test_strange_answers_to_our_own_calls(tmp_path: Path, version: str) ->
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+async def test_a_csms_with_an_absurd_clock(tmp_path: Path, version: str) -> None:
+    """A time that cannot be is not believed: the agent lives, and its messages carry the board's time."""
+    async with laboratory(tmp_path, version, boots=False) as bench:
+        csms = bench.csms
+        csms.interval_s = 10
+        await bench.booted()
+        for absurd in ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"):
+            csms.on["Heartbeat"] = lambda _, absurd=absurd: {"currentTime": absurd}
+            csms.mark()
+            await csms.expect("Heartbeat")
+            await csms.silence(2)
+            await bench.plug_in()
+            await csms.expect("StatusNotification")
+            await bench.unplug()
+            await csms.status("Available")
+        assert len(csms.links) == 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("answer", ["CALLERROR", "nonsense", "silence", "a wrong status"])
 async def test_a_boot_that_gets_no_usable_answer(tmp_path: Path, version: str, answer: str) -> None:
     """Nothing but BootNotification is sent until one is answered well."""
