@@ -1,8 +1,9 @@
 """How long a fault of the hardware waits for the order to open, while a backlog drains and the display is drawn.
 
-`python -m tests.benchmarks.fault_path URL DIRECTORY FAULTS` runs the daemon's whole application (engine, guard, store, client, display)
-in this process, over a board of its own whose thread raises the faults, and prints the latencies in milliseconds as JSON. The board is
-found like any other: by an entry point.
+`python -m tests.benchmarks.fault_path URL DIRECTORY FAULTS [ahead]` runs the daemon's whole application (engine, guard, store, client,
+display) in this process, over a board of its own whose thread raises the faults, and prints the latencies in milliseconds as JSON. The
+board is found like any other: by an entry point. `ahead`: before all other programs of the machine (SCHED_RR), as on a board that runs
+nothing else.
 """
 
 import asyncio
@@ -217,27 +218,33 @@ async def main(url: str, directory: Path, faults: int) -> None:
     await app.is_running.wait()
     bench = Bench(app)
     before = await app.store.status()
-    begun = time.monotonic()
+    begun, waited = time.monotonic(), cpu_wait_s()
     await bench.run(faults)
-    seconds = time.monotonic() - begun
+    seconds, waited = time.monotonic() - begun, cpu_wait_s() - waited
     after = await app.store.status()
-    print(
-        json.dumps(
-            {
-                "latencies_ms": bench.latencies_ms,
-                "seconds": seconds,
-                "commits": after.commits - before.commits,
-                "pictures": CountingOutput.pictures,
-            }
-        )
-    )
+    commits = after.commits - before.commits
+    found = {
+        "latencies_ms": bench.latencies_ms,
+        "seconds": seconds,
+        "commits": commits,
+        "pictures": CountingOutput.pictures,
+        "waited": waited,
+    }
+    print(json.dumps(found))
     app.leave()
     await running
     if set_up.picture is not None:
         set_up.picture.unlink(missing_ok=True)
 
 
+def cpu_wait_s() -> float:
+    """How long the threads of this process have waited for a CPU that something else held."""
+    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[1]) for task in Path("/proc/self/task").iterdir()) / 1e9
+
+
 if __name__ == "__main__":
+    if sys.argv[4:] == ["ahead"]:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
     set_up_logging("warning")
     # As in agent.__main__.
     sys.setswitchinterval(0.0005)
