@@ -44,9 +44,14 @@ class Instant:
         return 0
 
     def anchored_to(self, anchor: "Instant") -> "Instant":
-        """This moment with the wall time counted from `anchor` by monotonic time, so that a clock jump between them changes nothing."""
-        if self.boot_id != anchor.boot_id or anchor.utc is None:
+        """This moment with the wall time counted from `anchor` by monotonic time, so that a clock jump between them changes nothing.
+
+        Where the anchor's own wall time is not known yet, this one's is forgotten too: both get it later from the same source.
+        """
+        if self.boot_id != anchor.boot_id:
             return self
+        if anchor.utc is None:
+            return replace(self, utc=None)
         return replace(self, utc=anchor.utc + timedelta(milliseconds=self.mono_ms - anchor.mono_ms))
 
 

@@ -267,6 +267,9 @@ class App:
     def leave(self) -> None:
         """SIGTERM, SIGINT: bring everything to rest and end."""
         systemd.notify("STOPPING=1")
+        if not self._is_engine_ready:
+            self._end(Ending.EXIT)
+            return
         asyncio.get_running_loop().call_later(LEAVE_S, self._end, Ending.EXIT)
         self.engine.post(StopRequested())
 

@@ -44,7 +44,7 @@ from agent.domain.notices import AuthorizeNotice, MeterValuesNotice
 from agent.domain.pilot import X1, PilotSignal, PilotState
 from agent.domain.records import Recovered, StationRecord
 from agent.domain.transaction import ChargingState, StoppedReason, TransactionEventType, TriggerReason
-from tests.core.rig import EVSE1, PRICED, TAG, Rig
+from tests.core.rig import EVSE1, PRICED, START, TAG, Rig
 
 OTHER = IdToken("BEEF0002")
 EVSE2 = EvseId(2)
@@ -790,6 +790,20 @@ class TestStorage:
         rig.charge()
         rig.apply(StoreFailed("disk full"))
         assert rig.boards[EVSE1].is_closed
+
+    def test_a_session_that_began_without_a_clock_is_timed_by_one_source_only(self) -> None:
+        """Start and end get their wall time later, from the same anchor: what is billed is what stands between the timestamps."""
+        rig = online(values=PRICED, utc=None)
+        rig.charge()
+        rig.at = replace(rig.at, utc=START)
+        rig.pass_ms(60_000)
+        rig.swipe()
+        rig.pass_ms(10_000)
+        started, ended = rig.notices()[0], rig.notices()[-1]
+        assert started.at.utc is None
+        assert ended.at.utc is None
+        assert ended.cost is not None
+        assert ended.cost.seconds * 1000 == ended.at.ms_since(started.at)
 
 
 class TestWhy:
