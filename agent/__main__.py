@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"charger-agent {agent.__version__}")
     options = parser.parse_args(arguments)
 
-    gc.disable()  # what a start makes is not garbage, and looking for it took a tenth of the time
+    gc.disable()  # looking for garbage took a tenth of the start; see `sweep_once`
 
     from agent.config.loader import ConfigError, load_config
     from agent.runtime.check import VALIDATORS
@@ -73,12 +73,21 @@ def _serve(config: "Config", arguments: list[str] | None) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, app.leave)
-        return await app.run()
+        sweeping = loop.create_task(sweep_once(app.is_running))
+        try:
+            return await app.run()
+        finally:
+            sweeping.cancel()
+
+    async def sweep_once(is_running: asyncio.Event) -> None:
+        """Throw away what the start left behind, and never look at what stays for good again."""
+        await is_running.wait()
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
     # A thread that draws a picture holds the interpreter for at most this long before the loop gets its turn (measured: 0.7-2 ms).
     sys.setswitchinterval(0.0005)
-    gc.freeze()
-    gc.enable()
     try:
         ending = asyncio.run(run())
     except AgentError as error:

@@ -19,8 +19,8 @@ from tests.benchmarks.configuration import Setup
 PATIENCE_S = 30.0
 _NUMBERS = itertools.count(1)
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-"""With cached bytecode, as on a charger."""
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {"MALLOC_ARENA_MAX": "1"}
+"""As on a charger, and the same for daemon and reference: with cached bytecode, and with the one arena of charger-agent.service."""
 
 
 async def start(*arguments: str, log: Path | None = None, **options: Any) -> asyncio.subprocess.Process:
