@@ -111,6 +111,8 @@ class VersionAdapter(Protocol):
     """2.x answers a CSMS call while Rejected with SecurityError (B03.FR.08); 1.6 does not answer at all."""
     answers_unreadable: bool
     """2.x answers an unreadable frame with CALLERROR "-1"; 1.6 drops it."""
+    refuses_boot_trigger_when_accepted: bool
+    """2.x refuses a TriggerMessage for a BootNotification once it is accepted (F06.FR.17, TC_F_26); 1.6 sends it."""
     queue_is_global: bool
     """1.6: one FIFO over all transaction messages. 2.x: in order per transaction."""
 

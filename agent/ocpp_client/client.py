@@ -672,7 +672,7 @@ class OcppClient:
     def _obey(self, asked: _Asked, state: LinkState) -> None:
         """Answer what is the link's own business, hand the rest to the core."""
         match asked.command:
-            case TriggerMessage(requested=Due.BOOT_NOTIFICATION) if state is LinkState.ACCEPTED and self._refuses_boot_trigger():
+            case TriggerMessage(requested=Due.BOOT_NOTIFICATION) if self._refuses_boot_trigger(state):
                 refusal = StatusOutcome(status=CommandStatus.REJECTED, reason="the station is accepted already")
                 self._reply(asked, self._outcome_text(asked, refusal))
             case TriggerMessage(requested=Due.BOOT_NOTIFICATION | Due.HEARTBEAT as requested):
@@ -692,9 +692,8 @@ class OcppClient:
                     raise
                 self._arm()
 
-    def _refuses_boot_trigger(self) -> bool:
-        """2.x refuses a TriggerMessage for a BootNotification once it is accepted (TC_F_26); 1.6 sends it. A version says so if it does."""
-        return bool(getattr(self._adapter, "refuses_boot_trigger_when_accepted", False))
+    def _refuses_boot_trigger(self, state: LinkState) -> bool:
+        return state is LinkState.ACCEPTED and self._adapter.refuses_boot_trigger_when_accepted
 
     def _post_command(self, command_id: CommandId, command: Command) -> None:
         self._sink.post(

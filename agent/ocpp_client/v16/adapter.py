@@ -39,6 +39,7 @@ class V16Adapter:
     reuses_message_id = True
     answers_while_rejected = False
     answers_unreadable = False
+    refuses_boot_trigger_when_accepted = False
     queue_is_global = True
 
     def __init__(

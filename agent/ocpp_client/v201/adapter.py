@@ -23,6 +23,7 @@ class V201Adapter:
     reuses_message_id = False
     answers_while_rejected = True
     answers_unreadable = True
+    refuses_boot_trigger_when_accepted = True
     queue_is_global = False
 
     def __init__(self, definitions: Sequence[VariableDefinition], clock: WireClock, *, vendor_id: str = "charger-agent") -> None:

@@ -16,6 +16,7 @@ def test_rules_of_the_version(adapter: V16Adapter) -> None:
     assert as_protocol.queue_is_global
     assert not as_protocol.answers_while_rejected
     assert not as_protocol.answers_unreadable
+    assert not as_protocol.refuses_boot_trigger_when_accepted
 
 
 @pytest.mark.parametrize(

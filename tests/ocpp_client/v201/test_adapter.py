@@ -15,6 +15,7 @@ def test_rules_of_the_version(adapter: V201Adapter) -> None:
     assert not as_protocol.queue_is_global
     assert as_protocol.answers_while_rejected
     assert as_protocol.answers_unreadable
+    assert as_protocol.refuses_boot_trigger_when_accepted
 
 
 @pytest.mark.parametrize("code", ["FormatViolation", "OccurrenceConstraintViolation", "RpcFrameworkError"])
