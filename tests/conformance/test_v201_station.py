@@ -475,6 +475,14 @@ async def test_trigger_of_a_status(tmp_path: Path, status: str) -> None:
         await bench.csms.status(status, within=5)
 
 
+@pytest.mark.tc("TC_F_26_CS")
+async def test_trigger_of_a_boot_when_accepted(tmp_path: Path) -> None:
+    """Rejected (F06.FR.17), and none is sent."""
+    async with laboratory(tmp_path, "2.0.1") as bench:
+        assert (await bench.csms.call("TriggerMessage", {"requestedMessage": "BootNotification"}))["status"] == "Rejected"
+        await bench.csms.silence(10)
+
+
 @pytest.mark.tc("TC_F_27_CS")
 async def test_trigger_of_what_the_station_never_sends(tmp_path: Path) -> None:
     """NotImplemented."""
