@@ -1,0 +1,142 @@
+"""A disk that is full or read-only: the daemon says so and does not die, what runs goes on, and everything is written and told later."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.demo.site import TARIFF
+from simulator.portal import PaymentState
+from simulator.portal.portal import Refusal
+from tests.endtoend.conftest import Template
+from tests.endtoend.prepared import running
+from tests.endtoend.rig import SERIAL, STATION, Charger
+from tests.store.test_trouble import fill, mount
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 1 MiB, for the store."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place))
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+async def storage_has_failed(charger: Charger) -> bool:
+    status: Any = await charger.diagnose("status")
+    return bool(status["storage"]["trouble"])
+
+
+async def everything_is_written(charger: Charger) -> bool:
+    return not await storage_has_failed(charger) and bool(await charger.events("storage_recovered"))
+
+
+async def kilowatt_hour_costs(charger: Charger) -> str:
+    """The price in force, as the charger knows it."""
+    found: Any = await charger.diagnose("config", name="TariffCostCtrlr.OfflineChargingPrice[kWhPrice]")
+    return str(found[0]["value"])
+
+
+async def test_a_full_disk_is_told_while_nobody_charges_and_cured_without_a_restart(template: Template, tmp_path: Path, disk: Path) -> None:
+    shutil.copytree(await template("1.6") / "state", disk / "state")
+    async with running(await template("1.6"), tmp_path / "c", version="1.6", state=disk / "state") as charger:
+        await charger.sees(lambda: charger.portal.refusal(STATION, 1) is None, "the portal sells here")
+        ballast = fill(disk)
+        prices = [Decimal("4.60") + Decimal(number) / 100 for number in range(40)]
+        for price in prices:  # the pages that the log has already are there to be written
+            charger.portal.set_group_price(replace(TARIFF, price_kwh=price))
+            await charger.sees(lambda: charger.portal.settings_are_current(SERIAL), "the charger answers")
+            if await storage_has_failed(charger):
+                break
+        assert await charger.events("storage_failed")
+        blocker = await charger.blocker()
+        assert blocker["name"] == "storage"
+        assert "The disk is full: free space on the file system of" in blocker["text"]
+        assert "storage failed" in charger.log_text()
+        await charger.sees(lambda: charger.portal.refusal(STATION, 1) is Refusal.FAULTED, "the portal does not sell here")
+        assert {one.status for one in charger.portal.connectors(SERIAL)} == {"Faulted"}
+        assert await charger.qr() is None
+        ballast.unlink()
+        await charger.watch(lambda: everything_is_written(charger), "everything is written")
+        await charger.sees(lambda: charger.portal.refusal(STATION, 1) is None, "the portal sells here again")
+        assert Decimal(await kilowatt_hour_costs(charger)) == price
+        await charger.kill_daemon()  # what was answered while the disk was full is on it now
+        await charger.start_daemon()
+        assert Decimal(await kilowatt_hour_costs(charger)) == price
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_a_session_goes_on_while_the_disk_is_full(template: Template, tmp_path: Path, disk: Path, version: str) -> None:
+    shutil.copytree(await template(version) / "state", disk / "state")
+    async with running(await template(version), tmp_path / "c", version=version, state=disk / "state") as charger:
+        before = await charger.register()
+        key = await charger.session()
+        ballast = fill(disk)
+        await charger.watch(lambda: storage_has_failed(charger), "the disk is full")
+        await charger.charge(20)
+        assert (await charger.evse())["charging_state"] == "Charging"
+        assert charger.portal.payment(key).state is PaymentState.CHARGING
+        ballast.unlink()
+        await charger.watch(lambda: everything_is_written(charger), "everything is written")
+        await charger.finish(key)
+        assert await charger.differences(before, key) == []
+        moments = [message["at"] for message in charger.messages()]
+        assert moments == sorted(moments)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_a_session_ends_while_the_disk_is_full(template: Template, tmp_path: Path, disk: Path, version: str) -> None:
+    """The driver leaves; the end is written and told when the disk takes it, with the time and the register of the real end."""
+    shutil.copytree(await template(version) / "state", disk / "state")
+    async with running(await template(version), tmp_path / "c", version=version, state=disk / "state") as charger:
+        before = await charger.register()
+        key = await charger.session()
+        ballast = fill(disk)
+        await charger.watch(lambda: storage_has_failed(charger), "the disk is full")
+        await charger.unplug()
+
+        async def has_ended() -> bool:
+            return (await charger.evse())["phase"] == "free"
+
+        await charger.watch(has_ended, "the session has ended here")
+        ended = datetime.now(UTC)
+        assert charger.portal.payment(key).state is PaymentState.CHARGING, "what is not on disk is not told"
+        ballast.unlink()
+        await charger.settled(key)
+        await charger.watch(charger.is_free, "the EVSE is free again")
+        assert await charger.differences(before, key) == []
+        stopped_at = charger.portal.books()[0].stopped_at
+        assert stopped_at is not None
+        assert stopped_at <= ended
+
+
+async def test_a_daemon_starts_on_a_disk_that_takes_nothing_and_begins_no_session(template: Template, tmp_path: Path, disk: Path) -> None:
+    shutil.copytree(await template("1.6") / "state", disk / "state")
+    mount("-o", "remount,ro", str(disk))
+    async with running(await template("1.6"), tmp_path / "c", version="1.6", state=disk / "state") as charger:
+        assert await storage_has_failed(charger)
+        assert "Read-only file system" in charger.log_text() or "cannot be written" in charger.log_text()
+        await charger.sees(lambda: charger.portal.refusal(STATION, 1) is Refusal.FAULTED, "the portal is told")
+        await charger.plug_in()
+        charger.portal.add_card("CAFE0001")
+        await charger.control("rfid.swipe", token="CAFE0001", evse=1)
+        await asyncio.sleep(3)
+        assert not (await charger.world_evse())["contactor"]["cycles"]
+        await charger.unplug()
+        mount("-o", "remount,rw", str(disk))
+        await charger.watch(lambda: everything_is_written(charger), "everything is written")
+        before = await charger.register()
+        key = await charger.session()
+        await charger.finish(key)
+        assert await charger.differences(before, key) == []
