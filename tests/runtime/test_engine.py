@@ -5,18 +5,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from agent.core.state import EvseConfig, StationConfig
-from agent.core.station import new_station
+from agent.core.station import new_station, step
 from agent.core.variables import Variables, definitions
 from agent.domain.authorization import IdToken
-from agent.domain.commands import Outcome, RequestStart
+from agent.domain.commands import ChangeAvailability, Command, Outcome, RequestStart
+from agent.domain.connector import FaultKind, OperationalStatus
+from agent.domain.effects import CloseContactor, Effect, Enqueue, OpenContactor, SetPilot
+from agent.domain.errors import StoreError
 from agent.domain.events import (
     CommandReceived,
     ContactorReported,
     Event,
+    FaultRaised,
     LinkChanged,
     LinkState,
     MeterRead,
@@ -27,12 +32,13 @@ from agent.domain.events import (
 from agent.domain.ids import CommandId, EvseId, RequestId, TransactionId
 from agent.domain.interlock import Interlock
 from agent.domain.metering import Reading
-from agent.domain.notices import Notice, TransactionNotice
+from agent.domain.notices import Notice, StatusNotice, TransactionNotice
 from agent.domain.pilot import PilotOutput, PilotState
 from agent.domain.records import Record, Recovered, StationRecord
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType
-from agent.runtime.engine import Engine, Hooks
+from agent.runtime.engine import PERMISSION_RENEWAL_S, Engine, Hooks, Journal
+from agent.store.store import Store
 
 ONE = EvseId(1)
 
@@ -106,17 +112,19 @@ class Portal:
 class Bench:
     """An engine on a charger with a vehicle that is ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
         self.hardware, self.disk, self.portal = Hardware(), Disk(), Portal()
         self.poison: type[Event] | None = None
+        self.log: list[tuple[Event, Instant]] = []
         self._ids = 0
         config = StationConfig(evses=(EvseConfig(evse_id=ONE),), station_id="CP001")
-        station = new_station(config, Variables.of(definitions(evses=1, is_tethered=True)), self.now())
+        self.first = station = new_station(config, Variables.of(definitions(evses=1, is_tethered=True)), self.now())
         hooks = Hooks(read_meter=lambda _: None, restart=lambda _kind, _drains: None, exit=lambda: None, recorded=self._recorded)
-        self.engine = Engine(station, now=self.now, new_id=self.new_id, actuators=self.hardware, journal=self.disk, hooks=hooks)
+        self.engine = Engine(station, now=self.now, new_id=self.new_id, actuators=self.hardware, journal=journal or self.disk, hooks=hooks)
         self.engine.peer = self.portal
 
-    def _recorded(self, event: Event, _at: Instant) -> None:
+    def _recorded(self, event: Event, at: Instant) -> None:
+        self.log.append((event, at))
         if self.poison is not None and isinstance(event, self.poison):
             raise ZeroDivisionError
 
@@ -127,20 +135,24 @@ class Bench:
         self._ids += 1
         return str(self._ids)
 
-    def command(self) -> CommandReceived:
-        asked = RequestStart(id_token=IdToken("CAFE0001"), evse_id=ONE)
+    def command(self, command: Command | None = None) -> CommandReceived:
+        asked = command or RequestStart(id_token=IdToken("CAFE0001"), evse_id=ONE)
         return CommandReceived(CommandId(self.new_id()), asked, RequestId(self.new_id()), TransactionId(self.new_id()))
 
     def read(self) -> None:
         self.engine.post(MeterRead(Reading(evse_id=ONE, at=self.now(), energy_wh=Decimal(1000))))
 
-    async def charge(self) -> None:
+    def ask(self) -> None:
+        """The vehicle is ready and the CSMS asks for a start: what follows waits for the disk."""
         self.engine.post(Started(Recovered(station=StationRecord(was_accepted=True))))
         self.engine.post(LinkChanged(LinkState.ACCEPTED, report_all=True))
         for event in (PilotMeasured(ONE, PilotState.C), ContactorReported(ONE, is_closed=False)):
             self.engine.post(event)
         self.read()
         self.engine.post(self.command())
+
+    async def charge(self) -> None:
+        self.ask()
         await self.engine.flushed()
         assert self.hardware.orders[-1] == "close"
         self.engine.post(ContactorReported(ONE, is_closed=True))
@@ -148,8 +160,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Bench]:
-    bench = Bench()
+async def running(journal: Journal | None = None) -> AsyncIterator[Bench]:
+    bench = Bench(journal)
     task = asyncio.create_task(bench.engine.run())
     try:
         yield bench
@@ -217,3 +229,199 @@ async def test_a_bug_about_a_peers_words_drops_them_alone() -> None:
         bench.engine.post(bench.command())
         await bench.engine.flushed()
         assert len(bench.portal.answers) == 2
+
+
+# ------------------------------------------------------------------------------------------------------- the real store, slow and failing
+
+
+class SlowDisk:
+    """A real store on a disk that takes its time: each commit begins when `gate` opens, and fails while `refusals` are left."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.refusals = 0
+        self.begun = 0
+
+    async def commit(self, records: Sequence[Record], notices: Sequence[TransactionNotice]) -> None:
+        self.begun += 1
+        await self.gate.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreError("the disk is full")
+        await self.store.commit(records, notices)
+
+    async def notices(self) -> list[TransactionNotice]:
+        return [row.notice for row in await self.store.rows(0, 1000)]
+
+
+@asynccontextmanager
+async def slow(directory: Path) -> AsyncIterator[tuple[Bench, SlowDisk]]:
+    store = await Store.open(directory, boot_id="boot-1", now=lambda: Instant("boot-1", int(asyncio.get_running_loop().time() * 1000)))
+    try:
+        await store.recover()
+        disk = SlowDisk(store)
+        async with running(disk) as bench:
+            yield bench, disk
+    finally:
+        await store.aclose()
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_what_must_wait_for_the_disk_waits_and_comes_in_order(tmp_path: Path) -> None:
+    """Nothing is offered, closed, answered or told before the Start is on disk."""
+    async with slow(tmp_path) as (bench, disk):
+        disk.gate.clear()
+        bench.ask()
+        await turns()
+        assert disk.begun == 1
+        assert not {"PWM", "close", "lock"} & set(bench.hardware.orders)
+        assert (bench.portal.answers, bench.portal.sent) == ([], [])
+        assert await disk.notices() == []
+        disk.gate.set()
+        await bench.engine.flushed()
+        assert [notice.event_type for notice in await disk.notices()] == [TransactionEventType.STARTED]
+        orders = [order for order in bench.hardware.orders if order in {"PWM", "close"}]
+        assert orders == ["PWM", "close"]
+        assert len(bench.portal.answers) == 1
+        moments = [notice.at.mono_ms for notice in bench.portal.sent if isinstance(notice, StatusNotice)]
+        assert moments == sorted(moments)
+
+
+async def test_a_fault_during_a_slow_commit_opens_at_once(tmp_path: Path) -> None:
+    async with slow(tmp_path) as (bench, disk):
+        await bench.charge()
+        begun = disk.begun
+        disk.gate.clear()
+        bench.engine.post(bench.command(ChangeAvailability(evse_id=ONE, operational_status=OperationalStatus.INOPERATIVE)))
+        await turns()
+        assert disk.begun == begun + 1
+        bench.hardware.orders.clear()
+        bench.engine.post(FaultRaised(ONE, FaultKind.RCD_TRIPPED))
+        assert bench.hardware.orders == ["open", "X1"]
+        disk.gate.set()
+        await bench.engine.flushed()
+        assert "close" not in bench.hardware.orders
+
+
+async def test_a_contactor_that_waited_for_the_disk_is_not_closed_into_a_fault(tmp_path: Path) -> None:
+    """Each effect is checked again against the state of the moment at which it is released."""
+    async with slow(tmp_path) as (bench, disk):
+        disk.gate.clear()
+        bench.ask()
+        await turns()
+        bench.engine.post(FaultRaised(ONE, FaultKind.EMERGENCY_STOP))
+        disk.gate.set()
+        await bench.engine.flushed()
+        assert not {"PWM", "close"} & set(bench.hardware.orders)
+        assert bench.hardware.orders[-1] in {"open", "X1"}
+
+
+async def test_no_contactor_closes_while_its_start_is_not_written(tmp_path: Path) -> None:
+    async with slow(tmp_path) as (bench, disk):
+        disk.refusals = 1000
+        bench.ask()
+        await turns(200)
+        assert 0 < disk.refusals < 1000
+        assert bench.engine.station.storage_failure == "the disk is full"
+        assert "close" not in bench.hardware.orders
+        assert await disk.notices() == []
+        assert [item.remark.name for item in bench.engine.remarks].count("storage_failed") == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_start_that_is_written_at_last_closes_the_contactor(tmp_path: Path) -> None:
+    async with slow(tmp_path) as (bench, disk):
+        disk.refusals = 3
+        bench.ask()
+        await asyncio.sleep(30)
+        assert disk.refusals == 0
+        assert bench.engine.station.storage_failure is None
+        assert bench.hardware.orders.count("close") == 1
+        assert bench.hardware.orders[-1] in {"close", "permit"}
+        notices = await disk.notices()
+        assert [notice.seq_no for notice in notices] == list(range(len(notices)))
+        assert notices[0].event_type is TransactionEventType.STARTED
+        assert [item.remark.name for item in bench.engine.remarks].count("storage_recovered") == 1
+
+
+@pytest.mark.virtual_time
+async def test_what_happens_while_the_disk_fails_is_written_in_order_and_once(tmp_path: Path) -> None:
+    async with slow(tmp_path) as (bench, disk):
+        await bench.charge()
+        disk.refusals = 4
+        for _ in range(10):
+            bench.engine.post(PilotMeasured(ONE, PilotState.B))
+            bench.engine.post(ContactorReported(ONE, is_closed=False))
+            await asyncio.sleep(1)
+            bench.engine.post(PilotMeasured(ONE, PilotState.C))
+            bench.engine.post(ContactorReported(ONE, is_closed=True))
+            await asyncio.sleep(1)
+        await bench.engine.flushed()
+        numbers = [notice.seq_no for notice in await disk.notices()]
+        assert len(numbers) > 10
+        assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.virtual_time
+async def test_the_permission_is_renewed_only_while_a_contactor_is_wanted_closed(tmp_path: Path) -> None:
+    async with slow(tmp_path) as (bench, _):
+        await bench.charge()
+        bench.hardware.orders.clear()
+        await asyncio.sleep(10 * PERMISSION_RENEWAL_S)
+        assert bench.hardware.orders.count("permit") >= 9
+        bench.engine.post(PilotMeasured(ONE, PilotState.A))
+        await bench.engine.flushed()
+        bench.hardware.orders.clear()
+        await asyncio.sleep(10 * PERMISSION_RENEWAL_S)
+        assert "permit" not in bench.hardware.orders
+
+
+@pytest.mark.virtual_time
+async def test_the_permission_is_renewed_while_the_disk_hangs(tmp_path: Path) -> None:
+    """The writer renews nothing, so a disk that takes half a minute neither opens the contactor nor keeps it closed."""
+    async with slow(tmp_path) as (bench, disk):
+        await bench.charge()
+        disk.gate.clear()
+        bench.engine.post(LinkChanged(LinkState.OFFLINE))
+        bench.hardware.orders.clear()
+        await asyncio.sleep(30)
+        assert bench.hardware.orders.count("permit") >= 55
+        disk.gate.set()
+
+
+@pytest.mark.virtual_time
+async def test_the_recorded_events_give_the_same_again(tmp_path: Path) -> None:
+    """Replay: the journal of events, given to the pure core, orders what was ordered and writes what was written."""
+    async with slow(tmp_path) as (bench, disk):
+        await bench.charge()
+        for energy_wh in range(1001, 1030):
+            await asyncio.sleep(1)
+            bench.engine.post(MeterRead(Reading(evse_id=ONE, at=bench.now(), energy_wh=Decimal(energy_wh))))
+        bench.engine.post(PilotMeasured(ONE, PilotState.A))
+        bench.engine.post(ContactorReported(ONE, is_closed=False))
+        await asyncio.sleep(1)
+        bench.engine.post(MeterRead(Reading(evse_id=ONE, at=bench.now(), energy_wh=Decimal(1030))))
+        await bench.engine.flushed()
+        written = await disk.notices()
+    station = bench.first
+    effects: list[Effect] = []
+    for event, at in bench.log:
+        station, ordered = step(station, event, at)
+        effects += ordered
+    assert station == bench.engine.station
+    assert [effect.notice for effect in effects if isinstance(effect, Enqueue)] == written
+    assert written[-1].event_type is TransactionEventType.ENDED
+    orders = [order for order in bench.hardware.orders if order in {"open", "close", "X1", "PWM"}]
+    names = {OpenContactor: "open", CloseContactor: "close"}
+    again = [
+        effect.output.signal.value if isinstance(effect, SetPilot) else names[type(effect)]
+        for effect in effects
+        if isinstance(effect, OpenContactor | CloseContactor | SetPilot)
+    ]
+    assert orders == again
