@@ -116,6 +116,9 @@ class VersionAdapter(Protocol):
     queue_is_global: bool
     """1.6: one FIFO over all transaction messages. 2.x: in order per transaction."""
 
+    def warm(self) -> None:
+        """Compile what judges frames before the first one comes; meant for a thread."""
+
     def boot(self, info: BootInfo) -> Call:
         """The BootNotification."""
 

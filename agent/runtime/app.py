@@ -29,6 +29,8 @@ from agent.domain.events import (
     FaultCleared,
     FaultRaised,
     IdTokenPresented,
+    LinkChanged,
+    LinkState,
     LockReported,
     MeterDiscontinuity,
     MeterLost,
@@ -50,7 +52,7 @@ from agent.hal.guard import Guard
 from agent.hal.registry import open_driver
 from agent.metering.api import Meter, MeterSpec, open_meter
 from agent.metering.lifetime import LifetimeState
-from agent.ocpp_client.adapter import BootInfo
+from agent.ocpp_client.adapter import BootInfo, VersionAdapter
 from agent.ocpp_client.backoff import BackOff
 from agent.ocpp_client.client import ClientTuning, OcppClient
 from agent.ocpp_client.transport import ClientSettings
@@ -190,6 +192,8 @@ class _Reports:
 
     def post(self, event: Event) -> None:
         self._post(event)
+        if isinstance(event, LinkChanged) and event.state is LinkState.ACCEPTED:
+            self._app.csms_accepted()
 
     def _post(self, event: Event) -> None:
         self._app.post(event)
@@ -224,6 +228,7 @@ class App:
         self._view_wanted = False
         self._last_view: StationView | None = None
         self._tasks: set[asyncio.Task[object]] = set()
+        self._cold_adapters: dict[str, VersionAdapter] = {}
 
     # --- life
 
@@ -329,6 +334,7 @@ class App:
         numbers = {EvseId(evse.id): evse.id for evse in config.evse}
         table = self.engine.station.variables.definitions()
         adapters = [load_adapter(version, definitions=table, clock=self.store, connectors=numbers) for version in config.ocpp.versions]
+        self._cold_adapters = {adapter.subprotocol: adapter for adapter in adapters}
         self.client = OcppClient(
             settings=ClientSettings(
                 station_id=config.station.id,
@@ -337,7 +343,7 @@ class App:
                 password_file=config.ocpp.password_file,
                 ca_file=config.ocpp.ca_file,
             ),
-            adapters={adapter.subprotocol: adapter for adapter in adapters},
+            adapters=self._cold_adapters,
             outbox=self.store,
             refs=self.store,
             sink=_Reports(self),
@@ -411,6 +417,12 @@ class App:
             self.store.save_lifetime(
                 reading.evse_id, total_wh=state.total_wh, register_wh=state.register_wh, at=state.at, serial_number=state.serial_number
             )
+
+    def csms_accepted(self) -> None:
+        """Compile what judges the frames of this version, beside the loop: the first question of the CSMS shall not wait for it."""
+        adapter = self._cold_adapters.pop(self.client.status().subprotocol or "", None)
+        if adapter is not None:
+            self._spawn(asyncio.to_thread(adapter.warm))
 
     def _read_meter(self, evse_id: EvseId) -> None:
         meter = self.meters.get(evse_id)

@@ -70,6 +70,9 @@ class SmallVersion:
         self.refuses_boot_trigger_when_accepted = is_modern
         self.broken_rows: set[int] = set()
 
+    def warm(self) -> None:
+        pass
+
     def boot(self, info: BootInfo) -> Call:
         return Call("BootNotification", {"reason": info.reason})
 
