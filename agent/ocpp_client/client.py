@@ -372,6 +372,10 @@ class OcppClient:
             lost = losses.exceptions[0]
             if isinstance(lost, ConnectionLost):
                 self._note_error(lost.reason, lost.cure)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Before Python 3.13 a task group that is cancelled in the moment in which one of its tasks fails tells only of the failure.
+            raise asyncio.CancelledError
 
     def _begin(self, connection: Connection) -> None:
         now = _now()

@@ -1171,3 +1171,21 @@ async def test_two_versions_are_offered_and_a_change_of_version_boots_again() ->
             assert csms.actions().count("BootNotification") == 2
             assert "transactionId" in csms.calls[-1][2]
             assert station.client.status().subprotocol == "ocpp1.6"
+
+
+@pytest.mark.parametrize("rounds", range(8))
+async def test_a_cancellation_is_not_lost_in_the_moment_in_which_the_connection_breaks(rounds: int) -> None:
+    """However the two fall together: the daemon must end on SIGTERM, also while its connection ends."""
+    csms = Csms()
+    async with csms.running():
+        station = Station(csms.url)
+        running = asyncio.ensure_future(station.client.run())
+        await station.accepted()
+        station.client.reconnect()
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        running.cancel()
+        _, pending = await asyncio.wait([running], timeout=5)
+        for task in pending:
+            task.cancel()
+        assert not pending, "the client goes on"
