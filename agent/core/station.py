@@ -178,8 +178,6 @@ def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, s
     else:
         # The same kernel boot means that only the agent went away; a new boot without a reset command means that the power did.
         reason = StoppedReason.REBOOT if same_boot else StoppedReason.POWER_LOSS
-    # The first reading is a little older than the start that it belongs to, and nothing ends before it began.
-    last_seen = record.last_reading.at
     stop = Stop(
         reason=reason,
         trigger=TriggerReason.ABNORMAL_CONDITION,
@@ -187,9 +185,18 @@ def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, s
         stage=StopStage.READING,
         stage_since=turn.at,
         deadline=turn.at.plus_ms(session.RECOVERY_READING_MS),
-        ended_at=last_seen if last_seen.ms_since(record.started_at) > 0 else record.started_at,
+        ended_at=_last_seen(record),
     )
     turn.put(replace(turn.evse(record.evse_id), transaction=record, phase=Phase.RECOVERING, stop=stop))
+
+
+def _last_seen(record: TransactionRecord) -> Instant:
+    """The last moment that is known of a transaction: it ends neither before it began nor before what it has told since."""
+    newest = record.started_at
+    for moment in (record.last_reading.at, record.last_event_at):
+        if moment is not None and moment.ms_since(newest) > 0:
+            newest = moment
+    return newest
 
 
 def _stop_requested(turn: Turn) -> tuple[EvseId, ...]:

@@ -244,4 +244,4 @@ def _enqueue(
         cost=cost,
     )
     turn.emit(Enqueue(notice))
-    return turn.put(replace(evse, transaction=replace(record, next_seq_no=record.next_seq_no + 1)))
+    return turn.put(replace(evse, transaction=replace(record, next_seq_no=record.next_seq_no + 1, last_event_at=at)))

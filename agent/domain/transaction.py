@@ -84,7 +84,8 @@ class TransactionRecord:
     """What is on disk about one transaction. Written before the contactor closes, and whenever it changes.
 
     `meter_start` is the reading that began it. `last_reading` is the newest reading that was checkpointed. `next_seq_no` numbers the next
-    transaction event (2.x seqNo, E01.FR.07). `tariff` is the price frozen at the start; None when the session is not sold here.
+    transaction event (2.x seqNo, E01.FR.07); `last_event_at` is the moment of the newest one, None where an older version wrote the record.
+    `tariff` is the price frozen at the start; None when the session is not sold here.
     `ended_at`, `meter_stop` and `stopped_reason` are None while it runs. `meter_stop_estimated` marks a stop register that was not
     read after the contactor opened. `stop_id_token` is the token that ended it. `ended_values` are the samples kept for the end message.
     """
@@ -98,6 +99,7 @@ class TransactionRecord:
     meter_start: Reading
     last_reading: Reading
     next_seq_no: int = 0
+    last_event_at: Instant | None = None
     remote_start_id: int | None = None
     tariff: Tariff | None = None
     charging_state: ChargingState = ChargingState.EV_CONNECTED

@@ -729,7 +729,7 @@ class TestPowerLoss:
         first.charge()
         record = first.evse.transaction
         assert record is not None
-        early = replace(record, last_reading=record.meter_start)
+        early = replace(record, last_reading=record.meter_start, last_event_at=record.started_at)
         assert early.last_reading.at.ms_since(early.started_at) < 0
         recovered = Recovered(station=StationRecord(was_accepted=True), transactions=(early,), last_boot_id="boot-1")
         rig = Rig(recovered=recovered, first_ms=first.at.mono_ms + 1_000, utc=first.at.plus_ms(1_000).utc)
@@ -737,6 +737,20 @@ class TestPowerLoss:
         rig.pass_ms(2_000)
         assert rig.evse.transaction is not None
         assert rig.evse.transaction.ended_at == early.started_at
+
+    def test_nothing_ends_before_what_it_has_told(self) -> None:
+        """An event may be newer than the last stored reading: the End that follows it must not carry an earlier time."""
+        first = online(values=PRICED)
+        first.charge()
+        first.pilot(PilotState.B)
+        record, last_told = first.evse.transaction, first.notices()[-1]
+        assert record is not None
+        assert last_told.at.ms_since(record.last_reading.at) > 0
+        recovered = Recovered(station=StationRecord(was_accepted=True), transactions=(record,), last_boot_id="boot-1")
+        rig = Rig(recovered=recovered, first_ms=first.at.mono_ms + 1_000, utc=first.at.plus_ms(1_000).utc)
+        rig.energy[EVSE1] = first.energy[EVSE1]
+        rig.pass_ms(2_000)
+        assert rig.notices()[-1].at == last_told.at
 
     def test_no_contactor_closes_while_it_recovers(self) -> None:
         rig = self.rebooted(boot_id="boot-2")
