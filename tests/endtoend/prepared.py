@@ -26,11 +26,12 @@ async def prepare(directory: Path, version: str) -> Path:
 
 
 @asynccontextmanager
-async def running(template: Path, directory: Path, **options: Any) -> AsyncIterator[Charger]:
-    """Give a copy of the prepared charger with its daemon running; SIGTERM at the end, and no traceback in the log."""
+async def running(template: Path, directory: Path, *, starts: bool = True, **options: Any) -> AsyncIterator[Charger]:
+    """Give a copy of the prepared charger, with its daemon running if it `starts`; SIGTERM at the end, and no traceback in the log."""
     shutil.copytree(template, directory)
     async with Charger(directory, **options) as charger:
-        await charger.start_daemon()
+        if starts:
+            await charger.start_daemon()
         yield charger
         if charger.daemon is not None and charger.daemon.returncode is None:
             code, _ = await charger.end_daemon(signal.SIGTERM)

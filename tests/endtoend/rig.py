@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from agent.cli.__main__ import call as ask_diagnostics
 from agent.domain.transaction import TransactionRecord
 from agent.store.serial import load
 from agent.store.store import FILE_NAME
 from simulator.control import ControlClient
-from simulator.demo.site import Site, SiteError
+from simulator.demo.site import TARIFF
 from simulator.portal import Payment, PaymentMethod, PaymentState, Portal
 
 ROOT: Final = Path(__file__).parents[2]
@@ -73,8 +74,15 @@ class Lag:
             self.worst_s = max(self.worst_s, loop.time() - begun - self.STEP_S)
 
 
-class Charger(Site):
+class Late(Exception):
+    """What was waited for did not come."""
+
+
+class Charger:
     """`async with` starts portal and world; the daemon comes with `start_daemon`, as often as it has to."""
+
+    serial_number = SERIAL
+    uid = "7F3K-22QX"
 
     def __init__(
         self,
@@ -87,7 +95,13 @@ class Charger(Site):
         state: Path | None = None,
         start_timeout_s: float = 5,
     ) -> None:
-        super().__init__(directory, version=version, meter=meter)
+        self.directory = directory
+        self.version, self.meter = version, meter
+        self.control_socket = directory / "sim.sock"
+        self.diagnostics_socket = directory / "diag.sock"
+        self.log = directory / "charger-agent.log"
+        self.config = directory / "config.toml"
+        self.daemon: asyncio.subprocess.Process | None = None
         self.state = directory / "state" if state is None else state
         self.world: asyncio.subprocess.Process | None = None
         self._variables = {**VARIABLES, **(variables or {})}
@@ -148,20 +162,20 @@ class Charger(Site):
         async with asyncio.timeout(PATIENCE_S):
             line = await self.world.stdout.readline()
         if not line.startswith(b"world ready"):
-            raise SiteError(f"the world did not start: {line!r}")
+            raise Late(f"the world did not start: {line!r}")
 
     def write_config(self) -> None:
         """The configuration of a daemon whose world lives elsewhere."""
         variables = "\n".join(f'"{name}" = {str(value).lower()}' for name, value in self._variables.items())
         self.config.write_text(
             f"""[station]
-id = "{self.station_id}"
+id = "{STATION}"
 serial_number = "{self.serial_number}"
 uid = "{self.uid}"
 vendor = "Example"
 model = "AC22"
-country = "{self.country}"
-region = "{self.region}"
+country = "NO"
+region = "Viken"
 lab = true
 [ocpp]
 url = "{self.portal.ocpp_url}"
@@ -205,6 +219,12 @@ phases = 3
         writer.close()
         return True
 
+    async def kill_daemon(self) -> None:
+        """SIGKILL; nothing where there is none."""
+        if self.daemon is not None and self.daemon.returncode is None:
+            self.daemon.kill()
+            await self.daemon.wait()
+
     async def end_daemon(self, number: int) -> tuple[int, float]:
         """Send a signal; its exit code and the seconds until it was gone."""
         assert self.daemon is not None
@@ -219,7 +239,7 @@ phases = 3
     # --- waiting
 
     async def watch(self, condition: Any, what: str, timeout_s: float = PATIENCE_S, every_s: float = 0.1) -> None:
-        """Wait for a condition that may have to ask the daemon. Raises Died when that is gone, SiteError with its log after the time."""
+        """Wait for a condition that may have to ask the daemon. Raises Died when that is gone, Late with its log after the time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -230,7 +250,7 @@ phases = 3
                             return
                     await asyncio.sleep(every_s)
         except TimeoutError:
-            raise SiteError(f"not within {timeout_s:g} s: {what}\n{self.log_tail()}") from None
+            raise Late(f"not within {timeout_s:g} s: {what}\n{self.log_tail()}") from None
 
     async def sees(self, condition: Any, what: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for something in the portal."""
@@ -246,7 +266,7 @@ phases = 3
         end = loop.time() + timeout_s
         while not condition(await self.world_evse()):
             if loop.time() > end:
-                raise SiteError(f"not within {timeout_s:g} s: {what}: {await self.world_evse()}\n{self.log_tail()}")
+                raise Late(f"not within {timeout_s:g} s: {what}: {await self.world_evse()}\n{self.log_tail()}")
             await asyncio.sleep(0.02)
 
     # --- the world, without the daemon
@@ -276,6 +296,13 @@ phases = 3
             await self.control("ev.unplug", evse=1)
 
     # --- people at the portal
+
+    async def open_for_business(self) -> None:
+        """The owner adds the charger, sets the price and switches on "charge with QR"; returns when the display shows the code."""
+        self.portal.set_group_price(TARIFF)
+        await self.portal.add_charger(serial=SERIAL, uid=self.uid, country="NO", region="Viken")
+        self.portal.set_charge_with_qr(SERIAL, enabled=True)
+        await self.watch(self.is_free, "the display shows the code")
 
     async def pay(self) -> Payment:
         """Wait until the portal sells here and the charger was accepted, and pay."""
@@ -337,6 +364,27 @@ phases = 3
         """Whether nothing waits for the portal and the display shows the code for the next driver."""
         return await self.has_delivered() and await self.qr() is not None
 
+    async def diagnose(self, method: str, **params: object) -> Any:
+        """One call on the technician's socket."""
+        return await asyncio.to_thread(ask_diagnostics, str(self.diagnostics_socket), method, dict(params))
+
+    async def evse(self) -> dict[str, Any]:
+        """EVSE 1 as the technician sees it."""
+        status = await self.diagnose("status")
+        return dict(status["evses"][0])
+
+    async def screen_is(self, kind: str) -> bool:
+        """Whether the display shows this screen."""
+        return bool((await self.evse())["screen"] == kind)
+
+    async def phase_is(self, phase: str) -> bool:
+        """Whether the session on EVSE 1 is in this phase."""
+        return bool((await self.evse())["phase"] == phase)
+
+    async def qr(self) -> str | None:
+        """What the code on the display says now."""
+        return (await self.evse())["qr"]  # type: ignore[no-any-return]
+
     async def sessions(self) -> list[dict[str, Any]]:
         """The charger's own books, the newest first."""
         found: Any = await self.diagnose("sessions")
@@ -362,6 +410,10 @@ phases = 3
     def log_text(self) -> str:
         """The daemon's log."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The end of it."""
+        return "\n".join(self.log_text().splitlines()[-lines:])
 
     def on_disk(self) -> OnDisk:
         """Read the file of a dead daemon from a copy, so that looking at it changes nothing."""

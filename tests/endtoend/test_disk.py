@@ -105,11 +105,7 @@ async def test_a_session_ends_while_the_disk_is_full(template: Template, tmp_pat
         ballast = fill(disk)
         await charger.watch(lambda: storage_has_failed(charger), "the disk is full")
         await charger.unplug()
-
-        async def has_ended() -> bool:
-            return (await charger.evse())["phase"] == "free"
-
-        await charger.watch(has_ended, "the session has ended here")
+        await charger.watch(lambda: charger.phase_is("free"), "the session has ended here")
         ended = datetime.now(UTC)
         assert charger.portal.payment(key).state is PaymentState.CHARGING, "what is not on disk is not told"
         ballast.unlink()

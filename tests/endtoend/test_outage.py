@@ -102,11 +102,7 @@ async def test_an_outage_from_before_the_plug_to_after_the_end(template: Templat
         await charger.control("rfid.swipe", token=CARD, evse=1)
         await goes_on(charger)
         await charger.control("rfid.swipe", token=CARD, evse=1)
-
-        async def has_ended() -> bool:
-            return (await charger.evse())["screen"] == "finished"
-
-        await charger.watch(has_ended, "the session has ended here")
+        await charger.watch(lambda: charger.screen_is("finished"), "the session has ended here")
         await charger.unplug()
         ended = now()
         assert charger.portal.books() == []
@@ -127,11 +123,7 @@ async def test_an_outage_while_stopping(template: Template, tmp_path: Path, vers
         key = await charger.session()
         await charger.control("network.down", mode=mode)
         await charger.unplug()
-
-        async def has_ended() -> bool:
-            return (await charger.evse())["phase"] == "free"
-
-        await charger.watch(has_ended, "the session has ended here")
+        await charger.watch(lambda: charger.phase_is("free"), "the session has ended here")
         assert not (await charger.world_evse())["contactor"]["is_closed"]
         ended = now()
         await asyncio.sleep(2)
@@ -169,7 +161,7 @@ async def test_a_half_open_link_is_found_by_our_own_pings(template: Template, tm
         await charger.control("network.down", mode="blackhole")
         await charger.link_is("offline", timeout_s=26)
         status = await charger.diagnose("status")
-        assert "no pong" in str(status["csms"]["last_error"])  # type: ignore[index]
+        assert "no pong" in str(status["csms"]["last_error"])
         assert await charger.qr() is None, "nobody is invited to pay while the portal cannot be reached"
         await charger.control("network.up")
         await charger.link_is("accepted")
