@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from agent.config.model import BUILT_LAYOUTS, Cable, DisplayConfig, EvseConfig, OcppConfig, QrConfig, StationConfig
+from agent.domain.values import dataclass
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands: `("evse", 0, "meter", "url")` is written `evse[0].meter.url`."""

@@ -6,7 +6,7 @@ Checks what one key, or a few keys together, can say. What only a driver knows (
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from agent.config.checks import KeyPath, contradictions
 from agent.config.model import BUILT_SECURITY_PROFILES, BUILT_VERSIONS, Config, Option
+from agent.domain.values import dataclass
 
 Validator: TypeAlias = Callable[[object], str | None]
 """Takes the value of one key, or a whole section, and says what is wrong with it and what is allowed; None when it is good."""

@@ -4,10 +4,12 @@ The loader checks by it and the reference page is written from it. Secrets are n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
+
+from agent.domain.values import dataclass
 
 BUILT_VERSIONS: Final = ("1.6", "2.0.1")
 """OCPP versions that this agent speaks."""
