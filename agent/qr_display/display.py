@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from agent.domain.screen import EvseView, StationView
     from agent.qr_display.api import Output
-    from agent.qr_display.render import Frame
 
 LOGGER = logging.getLogger(__name__)
 
@@ -67,7 +66,6 @@ class Display:
         self._page = 0
         self._page_since = 0.0
         self._unfit: frozenset[_Unfit] = frozenset()
-        self.last_frame: Frame | None = None
         self.problem: str | None = None
         self.drawn = 0
 
@@ -105,16 +103,14 @@ class Display:
         page = self._page if len(view.evses) > self._layout.columns else 0
         if self._shown == (view, page):
             return
-        drawn = await asyncio.get_running_loop().run_in_executor(self._worker, self._draw_and_output, view, page)
-        frame, unfit, error = drawn
-        self.last_frame = frame
+        unfit, error = await asyncio.get_running_loop().run_in_executor(self._worker, self._draw_and_output, view, page)
         self.drawn += 1
         # A display that fell out must not end the daemon; the next view tries again.
         self._shown = (view, page) if error is None else None
         self._report(error)
         self._warn_about(unfit)
 
-    def _draw_and_output(self, view: StationView, page: int) -> tuple[Frame, frozenset[_Unfit], OSError | None]:
+    def _draw_and_output(self, view: StationView, page: int) -> tuple[frozenset[_Unfit], OSError | None]:
         """In the worker thread. PIL, Babel and segno are imported here, when the first picture is due."""
         from agent.qr_display.screens import ScreenOptions, compose
 
@@ -132,7 +128,7 @@ class Display:
             self._output.show(frame)
         except OSError as failure:
             error = failure
-        return frame, frozenset((host_of(payload) or "", len(payload)) for payload in canvas.unfit_payloads), error
+        return frozenset((host_of(payload) or "", len(payload)) for payload in canvas.unfit_payloads), error
 
     def _report(self, error: OSError | None) -> None:
         problem = None
