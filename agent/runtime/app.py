@@ -76,6 +76,9 @@ DRAIN_S: Final = 8.0
 """A commanded soft reset waits this long for the outbox to be delivered."""
 BEGIN_S: Final = 2.0
 """Meters and display begin this long after the client at the latest, whatever the network does."""
+CHANGE_SHOWN_S: Final = 0.05
+CLOCK_SHOWN_S: Final = 1.0
+"""How often a running time is shown; a change does not wait for it."""
 STORE_STUCK_S: Final = 15.0
 ENGINE_STUCK_MS: Final = 10_000
 LIFETIME_STEP_MS: Final = 60_000
@@ -545,8 +548,16 @@ class App:
         return lambda view: self._spawn(display.show(view))
 
     def _want_view(self) -> None:
-        if self._view_wanted and self._view_timer is None and self._is_engine_ready:
-            self._view_timer = asyncio.get_running_loop().call_later(0.05, self._show_view)
+        if self._view_wanted and self._is_engine_ready:
+            self._show_within(CHANGE_SHOWN_S)
+
+    def _show_within(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._view_timer is not None:
+            if self._view_timer.when() <= loop.time() + delay_s:
+                return
+            self._view_timer.cancel()
+        self._view_timer = loop.call_later(delay_s, self._show_view)
 
     def _show_view(self) -> None:
         self._view_timer = None
@@ -556,7 +567,7 @@ class App:
             for show in self._showers:
                 show(view)
         if any((evse.seconds is not None and evse.kind.value != "finished") or evse.deadline_s is not None for evse in view.evses):
-            self._view_timer = asyncio.get_running_loop().call_later(1.0, self._show_view)
+            self._show_within(CLOCK_SHOWN_S)
 
     # --- diagnostics
 
