@@ -1,9 +1,8 @@
 """How long a fault of the hardware waits for the order to open, while a backlog drains and the display is drawn.
 
-`python -m tests.benchmarks.fault_path URL DIRECTORY FAULTS [ahead]` runs the daemon's whole application (engine, guard, store, client,
-display) in this process, over a board of its own whose thread raises the faults, and prints the latencies in milliseconds as JSON. The
-board is found like any other: by an entry point. `ahead`: before all other programs of the machine (SCHED_RR), as on a board that runs
-nothing else.
+`python -m tests.benchmarks.fault_path URL DIRECTORY FAULTS` runs the daemon's whole application (engine, guard, store, client, display)
+in this process, over a board of its own whose thread raises the faults, and prints the latencies in milliseconds as JSON. The board is
+found like any other: by an entry point.
 """
 
 import asyncio
@@ -243,8 +242,6 @@ def cpu_wait_s() -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[4:] == ["ahead"]:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
     set_up_logging("warning")
     # As in agent.__main__.
     sys.setswitchinterval(0.0005)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -122,15 +121,19 @@ async def start_up(b: Bench) -> list[Figure]:
                 ),
             )
         )
-    for name, label, aim in (("daemon", "without display", 1.3), ("display", "with display", 1.6)):
+    for name, label, aim in (
+        ("daemon", "without display", 1.3),
+        ("2.0.1", "without display, 2.0.1", None),
+        ("display", "with display", 1.6),
+    ):
         figures.append(
             Figure(
                 name=f"resident memory, idle, {label}",
                 value=f"{mib[name]:.1f} MiB",
                 reference=f"{mib['reference']:.1f} MiB",
                 ratio=times(mib[name], mib["reference"]),
-                aim=f"<= {aim} x",
-                is_met=mib[name] <= aim * mib["reference"],
+                aim="" if aim is None else f"<= {aim} x",
+                is_met=None if aim is None else mib[name] <= aim * mib["reference"],
                 note="Pillow, Babel's locale data and the fonts of the display are most of the difference" if name == "display" else "",
             )
         )
@@ -364,15 +367,10 @@ async def slow_line(b: Bench) -> list[Figure]:
 
 
 async def faults(b: Bench) -> list[Figure]:
-    """The fault path, in a process that is daemon and board at once; as any program, and ahead of all others where that is allowed."""
-    return [*await _faults(b, is_ahead=False), *(await _faults(b, is_ahead=True) if _may_go_ahead() else ())]
-
-
-async def _faults(b: Bench, *, is_ahead: bool) -> list[Figure]:
-    directory = b.directory / f"faults-{is_ahead}"
+    """The fault path, in a process that is daemon and board at once."""
+    directory = b.directory / "faults"
     directory.mkdir()
-    await b.csms("forget", station="FAULTS")
-    arguments = ("-m", "tests.benchmarks.fault_path", b.csms.url, str(directory), str(b.size.faults), *(["ahead"] if is_ahead else []))
+    arguments = ("-m", "tests.benchmarks.fault_path", b.csms.url, str(directory), str(b.size.faults))
     process = await start(*arguments, log=b.directory / "faults.log", stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
     if process.returncode:
@@ -381,10 +379,9 @@ async def _faults(b: Bench, *, is_ahead: bool) -> list[Figure]:
     ms, seconds = found["latencies_ms"], found["seconds"]
     delivered = (await b.csms("counted", station="FAULTS"))["messages"]
     p999 = percentile(ms, 99.9)
-    label = "SCHED_RR" if is_ahead else "ordinary scheduling"
     return [
         Figure(
-            name=f"fault to open order, {label}, p50 / p99",
+            name="fault to open order, p50 / p99",
             value=f"{percentile(ms, 50):.2f} / {percentile(ms, 99):.2f} ms",
             note=(
                 f"{len(ms):,} faults, from the interrupt's thread to the driver's `open`; meanwhile {delivered / seconds:.0f} messages/s "
@@ -392,20 +389,16 @@ async def _faults(b: Bench, *, is_ahead: bool) -> list[Figure]:
             ),
         ),
         Figure(
-            name=f"fault to open order, {label}, p99.9",
+            name="fault to open order, p99.9",
             value=f"{p999:.2f} ms",
             aim="<= 5 ms",
             is_met=p999 <= 5,
             note=(
                 f"the longest was {max(ms):.1f} ms; the threads of the process waited {1000 * found['waited'] / seconds:.0f} ms in each "
-                "second for a CPU that another thread or program held" + (", all others stand back" if is_ahead else "")
+                "second for a CPU that another thread or program held"
             ),
         ),
     ]
-
-
-def _may_go_ahead() -> bool:
-    return subprocess.run(["chrt", "-r", "5", "true"], capture_output=True, check=False).returncode == 0
 
 
 FIGURES = (start_up, loads, calls, backlog, slow_line, faults)
