@@ -182,7 +182,10 @@ class Bus:
     async def own(self) -> None:
         """Serve the queue until cancelled; then close the wire and refuse what waits."""
         try:
-            while True:
+            # Not `while True`: Python 3.11's `wait_for`, with which pymodbus waits, forgets a cancellation that comes in the same turn as
+            # the answer, and other releases of pymodbus make an error of it.
+            owner = asyncio.current_task()
+            while owner is None or not owner.cancelling():
                 job = await self._queue.get()
                 if job.answer.done():
                     continue
@@ -198,11 +201,15 @@ class Bus:
                     if not job.answer.done():
                         job.answer.set_result(words)
         finally:
-            self._is_closed = True
-            if self._link is not None:
-                self._link.close()
-            while not self._queue.empty():
-                self._refuse(self._queue.get_nowait())
+            self.close()
+
+    def close(self) -> None:
+        """Close the wire and refuse what waits and what comes."""
+        self._is_closed = True
+        if self._link is not None:
+            self._link.close()
+        while not self._queue.empty():
+            self._refuse(self._queue.get_nowait())
 
     def statistics(self) -> BusStatistics:
         """Count what happened on this bus so far."""
@@ -410,6 +417,8 @@ class BusPool:
             await self._tasks.__aexit__(kind, error, trace)
         else:
             await self._tasks.__aexit__(None, None, None)  # the block's own error goes on as it is, not wrapped in a group
+        for bus in self._buses.values():
+            bus.close()  # an owner that was cancelled before its first turn has not done it
         self._buses.clear()
 
     def device(self, url: BusUrl, timing: DeviceTiming | None = None) -> BusDevice:

@@ -360,6 +360,19 @@ def test_an_idle_bus_does_nothing() -> None:
     virtual_time.run(story())
 
 
+async def test_a_bus_ends_whenever_it_is_told_to() -> None:
+    """In every turn of the event loop from the first request to after its answer: some of them swallow a cancellation below us."""
+    async with tcp_meters(1) as (_, _, url):
+        for turns in range(60):
+            async with asyncio.timeout(5):
+                async with BusPool() as buses:
+                    reading = asyncio.create_task(volts(device(buses, url)))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                (outcome,) = await asyncio.gather(reading, return_exceptions=True)
+            assert outcome == VOLTS[0] or isinstance(outcome, BusClosed | BusUnavailable), turns
+
+
 async def test_pool_is_lazy_about_pymodbus() -> None:
     import subprocess
     import sys
