@@ -3,10 +3,13 @@
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import gc
+import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from agent.config.model import Config
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
+GONE_S = 4.8
 DEFAULT_CONFIG = Path("/etc/charger-agent/config.toml")
 
 
@@ -68,16 +72,25 @@ def _serve(config: "Config", arguments: list[str] | None) -> int:
     from agent.domain.errors import AgentError
     from agent.runtime.app import App, Ending
 
+    has_ended = threading.Event()
+
     async def run() -> Ending:
         app = App(config)
         loop = asyncio.get_running_loop()
+
+        def leave() -> None:
+            _be_gone_in_time(has_ended)
+            app.leave()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, app.leave)
+            loop.add_signal_handler(number, leave)
         sweeping = loop.create_task(sweep_once(app.is_running))
         try:
-            return await app.run()
+            ending = await app.run()
         finally:
             sweeping.cancel()
+        has_ended.set()
+        return ending
 
     async def sweep_once(is_running: asyncio.Event) -> None:
         """Throw away what the start left behind, and never look at what stays for good again."""
@@ -100,6 +113,24 @@ def _serve(config: "Config", arguments: list[str] | None) -> int:
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, "-m", "agent", *given])  # noqa: S606 - our own interpreter and arguments
     return EXIT_OK
+
+
+def _be_gone_in_time(has_ended: threading.Event) -> None:
+    """SIGTERM: end the process within 5 s whatever hangs, a thread that looks up a name or a driver.
+
+    By then the contactors are open, by the application, by the guard's own thread or by the hardware, and what was confirmed is on disk.
+    """
+
+    def give_up() -> None:
+        if not has_ended.is_set():
+            logging.getLogger("agent").error("something did not end within %g s; here is where everybody stands", GONE_S)
+            faulthandler.dump_traceback()
+        sys.stderr.flush()
+        os._exit(EXIT_OK if has_ended.is_set() else EXIT_FAILED)
+
+    timer = threading.Timer(GONE_S, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 if __name__ == "__main__":

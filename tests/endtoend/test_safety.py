@@ -95,6 +95,20 @@ async def test_leaving_does_not_wait_for_the_network(template: Template, tmp_pat
         assert await charger.differences(before, key) == []
 
 
+@pytest.mark.parametrize(("what", "code"), [("resolver", 0), ("serial", 1)])
+async def test_leaving_waits_for_nothing_that_hangs(template: Template, tmp_path: Path, what: str, code: int) -> None:
+    """A thread in the C library cannot be interrupted, and neither can a driver in the kernel; the process ends all the same."""
+    async with running(await template("2.0.1"), tmp_path / "c", starts=False) as charger:
+        await charger.start_daemon("tests.endtoend.hanging_daemon", "--what", what)
+        await charger.watch(lambda: charger.holds("meter"), "the meter was read")
+        async with Lag() as lag:
+            ended, seconds = await charger.end_daemon(signal.SIGTERM)
+        assert ended == code, charger.log_tail()
+        assert seconds < GONE_WITHIN_S + 2 * lag.worst_s
+        assert is_open(await charger.world_evse())
+        assert ("here is where everybody stands" in charger.log_text()) == (code == 1)
+
+
 async def test_the_power_is_cut(template: Template, tmp_path: Path) -> None:
     """The world kills the daemon and drops the contactor in the same moment; the pilot offers nothing."""
     async with running(await template("1.6"), tmp_path / "c", version="1.6") as charger:
