@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+RUNS ?= 200
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-browser browser lint format bench conformance docs clean
+.PHONY: help setup run test test-unit test-browser browser lint format bench conformance chaos docs clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ bench: setup ## speed and size beside their references
 
 conformance: setup ## certification cases: covered and uncovered
 	$(BIN)/python -m tests.conformance.list_coverage
+
+chaos: setup ## random sessions and faults in virtual time: RUNS=200 SEED=1
+	$(BIN)/charger-sim chaos --runs $(RUNS) --seed $(SEED)
 
 docs: setup ## write the generated pages
 	$(BIN)/python -m agent.config.reference docs/configuration.md

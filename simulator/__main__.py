@@ -9,6 +9,7 @@ COMMANDS: Final = {
     "demo": ("simulator.demo", "portal, charger and web page in one process: the whole story of a paid session"),
     "world": ("simulator.world_process", "the simulated world as a process that outlives the daemon"),
     "control": ("simulator.control_command", "call one method of a control socket"),
+    "chaos": ("simulator.chaos", "random sessions and faults in virtual time; afterwards the books must agree"),
     "faults": ("simulator.control_command", "list the faults that fault.set knows"),
 }
 """Subcommand: module, and one line for the help."""

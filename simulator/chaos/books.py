@@ -1,0 +1,221 @@
+"""The comparison: what the portal booked, what the charger stored, and what the meter really counted."""
+
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from agent.domain.transaction import TransactionRecord
+from agent.store.serial import load
+from simulator.chaos.plan import Kind, SessionState, Trouble
+from simulator.chaos.witness import Witness, floor_wh, read_only
+from simulator.portal import PaymentState, Portal
+from simulator.portal.transactions import BookRow
+
+ALWAYS_EXPECTED: Final = frozenset(("stop_not_delivered", "unexpected_answer", "start_after_void"))
+"""Late answers, a stop for a charger that is away, a session that began before its payment was given back: nothing is lost by them."""
+EXPECTED: Final[dict[str, frozenset[Kind]]] = {
+    "refused_call": frozenset((Trouble.PORTAL_REFUSES,)),
+    "unknown_transaction": frozenset((Trouble.PORTAL_REFUSES, Trouble.PORTAL_ERRORS, Trouble.PORTAL_MUTE)),
+}
+"""Anomalies that are expected where one of these troubles was."""
+
+
+FROZEN_WH: Final = 35
+"""A register that stands still is found out when the power has promised 30 Wh (agent.metering.plausibility), a read-out later."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the comparison gave. Error: billed wrongly. Shortfall: not billed, because a session had to end on an earlier value."""
+
+    violations: list[str] = field(default_factory=list)
+    sessions: int = 0
+    estimated: int = 0
+    messages: int = 0
+    copies: int = 0
+    lost: int = 0
+    doubled: int = 0
+    invented: int = 0
+    greatest_error_wh: int = 0
+    greatest_shortfall_wh: int = 0
+    billed_wh: int = 0
+    delivered_wh: int = 0
+    closings: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One transaction of the charger's store."""
+
+    record: TransactionRecord
+    remote_id: str | None
+    is_open: bool
+    is_delivered: bool
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.record.transaction_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message about a transaction, as the portal received it."""
+
+    tx: int
+    kind: str
+    seq_no: int | None
+    at: datetime
+    copies: int
+
+
+def stored(disk: Path) -> list[Stored]:
+    """The charger's own books, in the order in which its transactions began."""
+    with closing(read_only(disk)) as db:
+        rows = db.execute("SELECT record, remote_id, is_open, is_delivered FROM transactions ORDER BY ordinal").fetchall()
+    return [
+        Stored(record=load(record, TransactionRecord), remote_id=remote_id, is_open=bool(is_open), is_delivered=bool(is_delivered))
+        for record, remote_id, is_open, is_delivered in rows
+    ]
+
+
+def messages(portal_file: Path) -> list[Message]:
+    """What the portal received about transactions, in order of arrival."""
+    with closing(sqlite3.connect(portal_file)) as db:
+        rows = db.execute("SELECT tx, kind, seq_no, at, copies FROM tx_message ORDER BY id").fetchall()
+    return [Message(tx=tx, kind=kind, seq_no=seq, at=datetime.fromisoformat(at), copies=copies) for tx, kind, seq, at, copies in rows]
+
+
+def compare(portal: Portal, portal_file: Path, disk: Path, witness: Witness, hits: Counter[tuple[SessionState, Kind]]) -> Findings:
+    """Compare everything after a run that has come to rest."""
+    found = Findings(closings=witness.closings)
+    sessions = stored(disk)
+    rows = portal.books()
+    of_row: dict[str, list[BookRow]] = defaultdict(list)
+    for row in rows:
+        of_row[row.wire_id].append(row)
+    heard: dict[int, list[Message]] = defaultdict(list)
+    for message in messages(portal_file):
+        heard[message.tx].append(message)
+        found.messages += message.copies
+        found.copies += message.copies - 1
+    true_wh = witness.true_wh()
+    found.sessions = len(sessions)
+    for name in sorted(witness.on_disk - {session.name for session in sessions}):
+        found.lost += 1
+        found.violations.append(f"lost: transaction {name} was on disk and is not there any more")
+    known: set[int] = set()
+    for session in sessions:
+        wire_id = session.name if rows and rows[0].version == "2.0.1" else session.remote_id
+        own = of_row.get(wire_id or "", [])
+        known.update(row.transaction_id for row in own)
+        if len(own) > 1:
+            found.doubled += 1
+            found.violations.append(f"doubled: transaction {session.name} is {len(own)} times in the portal")
+        if not own or session.is_open or not session.is_delivered:
+            found.lost += 1
+            state = f"open {session.is_open}, delivered {session.is_delivered}, number {session.remote_id}"
+            found.violations.append(f"lost: transaction {session.name} is {len(own)} times in the portal; {state}")
+            continue
+        is_lied_to = session.name in witness.lied_to
+        _compare_one(found, session, own[0], heard[own[0].transaction_id], true_wh, is_lied_to=is_lied_to)
+    for row in rows:
+        if row.transaction_id not in known:
+            found.invented += 1
+            found.violations.append(f"invented: the portal has transaction {row.wire_id} of which the charger knows nothing")
+    for name, energy_wh in true_wh.items():
+        if energy_wh and name not in {session.name for session in sessions}:
+            found.violations.append(f"energy: {energy_wh} Wh flowed in transaction {name}, which is on no disk")
+    found.delivered_wh = floor_wh(witness.delivered_wh())
+    if found.billed_wh > found.delivered_wh + found.sessions:  # each session may round up to the Wh that it began in
+        found.violations.append(f"energy: {found.billed_wh} Wh billed of {found.delivered_wh} Wh delivered")
+    _judge_anomalies(found, portal, hits)
+    _judge_payments(found, portal)
+    return found
+
+
+def _had(hits: Counter[tuple[SessionState, Kind]], kinds: frozenset[Kind]) -> bool:
+    return any(kind in kinds for _, kind in hits)
+
+
+def _compare_one(
+    found: Findings, session: Stored, row: BookRow, heard: list[Message], true_wh: dict[str, int], *, is_lied_to: bool
+) -> None:
+    record, name = session.record, session.name
+    starts = [message for message in heard if message.kind == "Started"]
+    ends = [message for message in heard if message.kind == "Ended"]
+    if len(starts) > 1 or len(ends) > 1:
+        found.doubled += 1
+    billed, real = record.energy_wh or 0, true_wh.get(name)
+    found.billed_wh += billed
+    start_wh = record.meter_start.energy_wh or Decimal(0)
+    stop_wh = (record.meter_stop.energy_wh if record.meter_stop is not None else None) or start_wh
+    checks = [
+        (len(starts) == 1 and len(ends) == 1, f"doubled: {len(starts)} different Starts and {len(ends)} different Ends"),
+        (row.is_settled and row.stopped_at is not None, "lost: the portal never saw the end"),
+        (row.energy_wh == billed, f"energy: portal {row.energy_wh} Wh, store {billed} Wh"),
+        (billed == floor_wh(stop_wh) - floor_wh(start_wh), f"energy: {billed} Wh is not {stop_wh} - {start_wh}"),
+        (not row.missing_seq_nos, f"lost: messages {row.missing_seq_nos} never came"),
+        (real is not None, "invented: the daemon was never seen to begin it"),
+    ]
+    if real is not None:
+        if is_lied_to:
+            # What a frozen meter has not shown is billed when it shows it, to whom it shows it, until it is seen to stand still.
+            found.estimated += 1
+            checks.append((billed <= real + FROZEN_WH, f"energy: {billed} Wh billed of {real} Wh, with a meter that stood still"))
+        elif record.meter_stop_estimated:
+            found.estimated += 1
+            found.greatest_error_wh = max(found.greatest_error_wh, billed - real)
+            found.greatest_shortfall_wh = max(found.greatest_shortfall_wh, real - billed)
+            checks.append((billed <= real, f"energy: {billed} Wh billed of {real} Wh that were delivered"))
+        else:
+            found.greatest_error_wh = max(found.greatest_error_wh, abs(billed - real))
+            checks.append((billed == real, f"energy: {billed} Wh billed, {real} Wh delivered, register read at the end"))
+    checks += _order(row, heard)
+    checks += _money(record, row)
+    found.violations += [f"{text} (transaction {name})" for is_so, text in checks if not is_so]
+
+
+def _order(row: BookRow, heard: list[Message]) -> list[tuple[bool, str]]:
+    told = sorted(heard, key=lambda message: message.seq_no) if row.version == "2.0.1" else heard  # type: ignore[arg-type,return-value]
+    kinds = [message.kind for message in told]
+    times = [message.at for message in told]
+    in_order = kinds[:1] == ["Started"] and kinds[-1:] == ["Ended"]
+    return [
+        (in_order, f"order: {kinds}"),
+        (times == sorted(times), f"order: times {[f'{at:%d %H:%M:%S.%f}' for at in times]}"),
+        (row.seconds is None or row.seconds >= 0, f"order: {row.seconds} s long"),
+    ]
+
+
+def _money(record: TransactionRecord, row: BookRow) -> list[tuple[bool, str]]:
+    return [
+        (not row.mismatch, f"money: {row.mismatch}"),
+        (record.cost_gross == row.charger_gross, f"money: store {record.cost_gross}, sent {row.charger_gross}"),
+        (
+            row.charger_gross == row.session_gross or not record.energy_wh,  # nothing delivered costs nothing in this portal
+            f"money: charger {row.charger_gross}, portal {row.session_gross}",
+        ),
+    ]
+
+
+def _judge_anomalies(found: Findings, portal: Portal, hits: Counter[tuple[SessionState, Kind]]) -> None:
+    for anomaly in portal.anomalies():
+        if anomaly.kind not in ALWAYS_EXPECTED and not _had(hits, EXPECTED.get(anomaly.kind, frozenset())):
+            found.violations.append(f"anomaly: {anomaly.kind}: {anomaly.detail}")
+
+
+def _judge_payments(found: Findings, portal: Portal) -> None:
+    for payment in portal.payments():
+        row = None if payment.tx is None else portal.book_row(payment.tx)
+        if payment.state is PaymentState.CAPTURED:
+            wanted = None if row is None or row.session_gross is None else min(row.session_gross, payment.authorized)
+            if payment.gross != wanted:
+                found.violations.append(f"money: payment {payment.key} took {payment.gross}, the session costs {wanted}")
+        elif payment.state is PaymentState.VOIDED and row is not None and row.energy_wh and not payment.uncollected:
+            found.violations.append(f"money: payment {payment.key} was given back ({payment.reason}), {row.energy_wh} Wh were delivered")
