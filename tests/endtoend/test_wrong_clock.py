@@ -25,11 +25,14 @@ async def trust(charger: Charger) -> str:
     return str(status["clock"]["trust"])
 
 
-@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+@pytest.mark.parametrize(("version", "is_killed"), [("1.6", True), ("2.0.1", False)])
 async def test_a_session_without_any_clock_gets_its_times_when_the_portal_tells_the_time(
-    template: Template, tmp_path: Path, version: str
+    template: Template, tmp_path: Path, version: str, is_killed: bool
 ) -> None:
-    """A board without a battery starts offline: the whole session is over before anybody knows what time it was."""
+    """A board without a battery starts offline: the whole session is over before anybody knows what time it was.
+
+    And the agent may be killed meanwhile: the kernel's boot, and with it the monotonic clock, goes on.
+    """
     async with running(await template(version), tmp_path / "c", starts=False, version=version, variables=OFFLINE_CARDS) as charger:
         await charger.control("clock.set", utc="unknown")
         await charger.control("network.down", mode="close")
@@ -47,6 +50,9 @@ async def test_a_session_without_any_clock_gets_its_times_when_the_portal_tells_
         await charger.watch(lambda: charger.screen_is("finished"), "the session has ended here")
         await charger.unplug()
         assert charger.portal.books() == []
+        if is_killed:
+            await charger.kill_daemon()
+            await charger.start_daemon()
         await charger.control("network.up")
         await charger.watch(charger.is_free, "everything is delivered")
         assert await trust(charger) == "ocpp"

@@ -244,6 +244,26 @@ async def test_leaving_stops_the_car_before_the_contactor_opens(tmp_path: Path) 
 
 
 @pytest.mark.virtual_time
+async def test_leaving_cuts_off_a_car_that_goes_on_drawing_after_three_seconds(tmp_path: Path) -> None:
+    app = App(configured(tmp_path, more=OFFLINE))
+    task = asyncio.create_task(app.run())
+    await app.is_running.wait()
+    await charge(app)
+    await asyncio.sleep(10)
+    simulated = world(app)
+    simulated._bays[ONE].car.leave_us = 60_000_000  # a car that does not look at its pilot
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    app.leave()
+    while simulated.state()["evses"][0]["contactor"]["is_closed"]:
+        await asyncio.sleep(0.01)
+    assert loop.time() - begun == pytest.approx(3.0, abs=0.2)
+    assert await task is Ending.EXIT
+    assert loop.time() - begun < 5
+    assert simulated.state()["evses"][0]["contactor"]["hot_openings"] == 1
+
+
+@pytest.mark.virtual_time
 async def test_a_bug_of_ours_opens_the_contactor_before_anything_else_and_ends_with_it(tmp_path: Path) -> None:
     app = App(configured(tmp_path, more=OFFLINE))
     task = asyncio.create_task(app.run())
