@@ -8,7 +8,7 @@ RUNS ?= 200
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-browser browser lint format bench conformance chaos docs clean
+.PHONY: help setup run test test-unit test-endtoend test-browser browser lint format bench conformance chaos docs clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ $(STAMP): requirements.lock pyproject.toml
 run: setup ## the demo: charger, car, portal and payment on one web page
 	$(BIN)/charger-sim demo
 
-test: setup lint test-unit test-browser ## all checks and all tests
+test: setup lint test-unit test-endtoend test-browser ## all checks and all tests
 
-test-unit: setup ## the tests that need no browser
-	$(BIN)/python -m pytest --ignore=tests/browser -n $(WORKERS)
+test-unit: setup ## the tests that need no browser and kill no daemon
+	$(BIN)/python -m pytest --ignore=tests/browser --ignore=tests/endtoend -n $(WORKERS)
+
+test-endtoend: setup ## the real daemon killed, starved, cut off and stopped
+	$(BIN)/python -m pytest tests/endtoend -n $(WORKERS)
 
 test-browser: setup browser ## the demo page in headless Chromium
 	$(BIN)/python -m pytest tests/browser
