@@ -1,14 +1,13 @@
 """How long a fault of the hardware waits for the order to open, while a backlog drains and the display is drawn.
 
-`python -m tests.benchmarks.fault_path URL DIRECTORY FAULTS` runs the daemon's whole application (engine, guard, store, client, display)
-in this process, over a board of its own whose thread raises the faults, and prints the latencies in milliseconds as JSON. The board is
-found like any other: by an entry point.
+`python -m tests.benchmarks.fault_path URL DIRECTORY FAULTS PICTURE` runs the daemon's whole application (engine, guard, store, client,
+display) in this process, over a board of its own whose thread raises the faults, and prints the latencies in milliseconds as JSON. The
+board is found like any other: by an entry point.
 """
 
 import asyncio
 import gc
 import json
-import os
 import random
 import sys
 import threading
@@ -189,7 +188,7 @@ class Bench:
             await asyncio.sleep(0.05)
 
 
-def setup(directory: Path, url: str) -> Setup:
+def setup(directory: Path, url: str, picture: Path) -> Setup:
     """The daemon's configuration, and an entry point file that makes the board known."""
     packages = directory / "packages" / "bench_board-1.dist-info"
     packages.mkdir(parents=True)
@@ -204,13 +203,13 @@ def setup(directory: Path, url: str) -> Setup:
         state=directory / "state",
         hal_driver="bench",
         output="bench",
-        picture=Path(f"/dev/shm/faults-{os.getpid()}.png"),
+        picture=picture,
     )
 
 
-async def main(url: str, directory: Path, faults: int) -> None:
+async def main(url: str, directory: Path, faults: int, picture: Path) -> None:
     """Run the application until the faults are over, and print."""
-    set_up = setup(directory, url)
+    set_up = setup(directory, url, picture)
     await write_backlog(set_up.state, BACKLOG_SESSIONS)
     app = App(load_config(set_up.write()))
     running = asyncio.create_task(app.run())
@@ -232,8 +231,6 @@ async def main(url: str, directory: Path, faults: int) -> None:
     print(json.dumps(found))
     app.leave()
     await running
-    if set_up.picture is not None:
-        set_up.picture.unlink(missing_ok=True)
 
 
 def cpu_wait_s() -> float:
@@ -247,4 +244,4 @@ if __name__ == "__main__":
     sys.setswitchinterval(0.0005)
     gc.freeze()
     sys.modules["tests.benchmarks.fault_path"] = sys.modules["__main__"]  # the entry point names the module, and there is one board
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ CALL_2_0_1 = ("GetVariables", {"getVariableData": [{"component": {"name": "OCPPC
 class Size:
     """How much is measured. The small one only shows that every piece runs."""
 
-    starts: int = 9
+    starts: int = 11
     calls: int = 1_000
     watch_s: float = 10.0
     sessions: int = 1_000
@@ -92,30 +93,35 @@ async def start_up(b: Bench) -> list[Figure]:
         await boot(b.csms, station)
         await asyncio.sleep(b.size.settle_s / 2)
         await station.stop()
-    found: dict[str, list[float]] = {}
+    reference = stations.pop("reference")
+    found: dict[str, list[float]] = {name: [] for name in stations}
+    references: dict[str, list[float]] = {name: [] for name in stations}
     memory: dict[str, list[float]] = {}
     for turn in range(b.size.starts):
         for name, station in stations.items():
-            found.setdefault(name, []).append(await boot(b.csms, station))
-            await asyncio.sleep(b.size.settle_s if turn < 3 else 0.3)
-            if turn < 3:
-                memory.setdefault(name, []).append(rss_mib(station.pid))
-            await station.stop()
-    ms = {name: median(values) for name, values in found.items()}
+            # A start of the reference right before each: a machine that grows slow meanwhile is slow for both.
+            for each, times_ms, key in ((reference, references[name], "reference"), (station, found[name], name)):
+                times_ms.append(await boot(b.csms, each))
+                await asyncio.sleep(b.size.settle_s if turn < 2 else 0.2)
+                if turn < 2:
+                    memory.setdefault(key, []).append(rss_mib(each.pid))
+                await each.stop()
     mib = {name: median(values) for name, values in memory.items()}
     figures = []
     for name, label in (("daemon", "1.6"), ("2.0.1", "2.0.1"), ("display", "1.6, with display")):
+        ratio = median(ours / theirs for ours, theirs in zip(found[name], references[name], strict=True))
         figures.append(
             Figure(
                 name=f"exec to BootNotification, {label}",
                 value=middle(found[name], "ms"),
-                reference=middle(found["reference"], "ms"),
-                ratio=times(ms[name], ms["reference"]),
+                reference=middle(references[name], "ms"),
+                ratio=f"{ratio:.2f} x",
                 aim="<= 1.2 x" if name == "daemon" else "",
-                is_met=ms[name] <= 1.2 * ms["reference"] if name == "daemon" else None,
+                is_met=ratio <= 1.2 if name == "daemon" else None,
                 note=(
-                    "the store is opened and checked, what was interrupted is recovered and the contactor's guard stands before the "
-                    "station says that it is there; half of the time is the definition of modules and classes"
+                    "before the station says that it is there, its store is opened and checked, what was interrupted is recovered, and the "
+                    "contactor's guard stands; nearly all of the time goes into imports, as with the reference; the ratio is the median of "
+                    f"{b.size.starts} pairs"
                     if name == "daemon"
                     else ""
                 ),
@@ -247,8 +253,8 @@ async def backlog(b: Bench) -> list[Figure]:
     stored = await write_backlog(original, b.size.sessions)
     rates: dict[str, list[float]] = {"1.6": [], "2.0.1": [], "echo": []}
     syncs: list[int] = []
-    for turn in range(b.size.backlogs):
-        for version in ("1.6", "2.0.1") if turn == 0 else ("1.6",):
+    for _ in range(b.size.backlogs):
+        for version in ("1.6", "2.0.1"):
             rate, cost, characters = await _deliver(b, original, version)
             rates[version].append(rate)
             if version == "1.6":
@@ -370,9 +376,11 @@ async def faults(b: Bench) -> list[Figure]:
     """The fault path, in a process that is daemon and board at once."""
     directory = b.directory / "faults"
     directory.mkdir()
-    arguments = ("-m", "tests.benchmarks.fault_path", b.csms.url, str(directory), str(b.size.faults))
+    picture = Path(f"/dev/shm/faults-{os.getpid()}.png")
+    arguments = ("-m", "tests.benchmarks.fault_path", b.csms.url, str(directory), str(b.size.faults), str(picture))
     process = await start(*arguments, log=b.directory / "faults.log", stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
+    picture.unlink(missing_ok=True)
     if process.returncode:
         raise RuntimeError((b.directory / "faults.log").read_text(encoding="utf-8"))
     found = json.loads(said)
@@ -395,7 +403,7 @@ async def faults(b: Bench) -> list[Figure]:
             is_met=p999 <= 5,
             note=(
                 f"the longest was {max(ms):.1f} ms; the threads of the process waited {1000 * found['waited'] / seconds:.0f} ms in each "
-                "second for a CPU that another thread or program held"
+                "second for a CPU that another thread or program held (with `--ordinary` that is the load of the machine)"
             ),
         ),
     ]
