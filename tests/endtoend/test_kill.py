@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.endtoend.conftest import Template
-from tests.endtoend.rig import Charger, Died, Late
+from tests.endtoend.rig import Charger, Died, Late, copies
 
 AT_ONCE = max(2, 10 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 """Chargers that run beside each other: they mostly wait. Together with the other workers some ten."""
@@ -82,7 +82,7 @@ class Case:
         if (self.reason == "voided") != (not charger.portal.books()):
             found.append(f"{len(charger.portal.books())} transactions in the portal, expected the session to end with {self.reason}")
         # At least once: what was sent and not yet marked so when the daemon died is sent again, and the portal knows it by its content.
-        found += [f"{m['kind']} came {m['copies']} times" for m in charger.messages() if m["copies"] > 1 + self.deaths]
+        found += [f"{m['kind']} came {m['copies']} times" for m in charger.messages() if copies(m) > 1 + self.deaths]
         for row in charger.portal.books():
             if row.stop_reason != self.reason:
                 found.append(f"stop reason {row.stop_reason} in the portal instead of {self.reason}")
