@@ -31,8 +31,9 @@ test: setup lint test-unit test-endtoend test-browser ## all checks and all test
 test-unit: setup ## the tests that need no browser and kill no daemon
 	$(BIN)/python -m pytest --ignore=tests/browser --ignore=tests/endtoend -n $(WORKERS)
 
+# These mostly wait for real time, so more of them than there are processors run at once.
 test-endtoend: setup ## the real daemon killed, starved, cut off and stopped
-	$(BIN)/python -m pytest tests/endtoend -n $(WORKERS)
+	$(BIN)/python -m pytest tests/endtoend -n 6
 
 test-browser: setup browser ## the demo page in headless Chromium
 	$(BIN)/python -m pytest tests/browser
