@@ -285,7 +285,11 @@ async def test_a_bad_line_gives_the_right_words_or_none(tmp_path: Path, faults: 
         assert answers >= 6
         cable.faults = CableFaults()
         await asyncio.sleep(0.1)
-        assert await volts(meter) == VOLTS[0]
+        for _ in range(50):  # a loaded machine may miss the 40 ms once more; a bus that stays deaf fails
+            words = await read_or_rest(meter, 0, 2)
+            if words is not None:
+                break
+        assert words == VOLTS[0]
 
 
 async def test_full_queue_refuses_at_once() -> None:
