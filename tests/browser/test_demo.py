@@ -25,9 +25,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def shown_picture(browser: Browser) -> Image.Image:
     """The pixels of the charger's display as this browser shows them."""
-    png = browser.run(
+    png = browser.until(lambda: png_of_display(browser), "the display's picture is loaded")
+    return Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+
+
+def png_of_display(browser: Browser) -> str | None:
+    """None while the browser is between two pictures."""
+    return browser.run(
         """
         const image = document.querySelector('[data-testid="display"]');
+        if (!image.complete || !image.naturalWidth) return null;
         const canvas = document.createElement("canvas");
         canvas.width = image.naturalWidth;
         canvas.height = image.naturalHeight;
@@ -35,7 +42,6 @@ def shown_picture(browser: Browser) -> Image.Image:
         return canvas.toDataURL("image/png").split(",")[1];
         """
     )
-    return Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
 
 
 def read_code(browser: Browser) -> str | None:
