@@ -226,6 +226,7 @@ class App:
         self._ending: asyncio.Future[Ending] | None = None
         self._early: list[Event] = []
         self._is_engine_ready = False
+        self._is_leaving = False
         self._showers: list[Callable[[StationView], None]] = []
         self._view_timer: asyncio.TimerHandle | None = None
         self._view_wanted = False
@@ -262,7 +263,8 @@ class App:
                             await self.engine.flushed()
                     for task in tasks:
                         task.cancel()
-        return ending
+        # Told to go while a commanded reset is under way: who stops the service does not want it back.
+        return Ending.EXIT if self._is_leaving else ending
 
     async def _let_the_client_begin(self) -> None:
         """Meters and display import much, which takes seconds on a small board: the CSMS hears of this station first, if it can."""
@@ -275,6 +277,7 @@ class App:
     def leave(self) -> None:
         """SIGTERM, SIGINT: bring everything to rest and end."""
         systemd.notify("STOPPING=1")
+        self._is_leaving = True
         if not self._is_engine_ready:
             self._end(Ending.EXIT)
             return

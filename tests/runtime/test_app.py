@@ -339,6 +339,19 @@ async def test_the_code_on_the_display_never_holds_the_claim_code(tmp_path: Path
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("kind", ["Hard", "Soft"])
+async def test_told_to_leave_during_a_commanded_reset_it_does_not_come_back(tmp_path: Path, kind: str) -> None:
+    """A restarted process knows nothing of the signal that the one before got: the service would not stop."""
+    app = App(configured(tmp_path, more=OFFLINE))
+    task = asyncio.create_task(app.run())
+    await app.is_running.wait()
+    await app.engine.ask(Reset(kind=ResetKind(kind)))
+    app.leave()
+    async with asyncio.timeout(60):
+        assert await task is Ending.EXIT
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("kind", ["Hard", "Soft"])
 async def test_a_commanded_reset_ends_the_run_as_a_restart_and_the_next_one_knows_why(tmp_path: Path, kind: str) -> None:
     app = App(configured(tmp_path, more=OFFLINE))
     task = asyncio.create_task(app.run())
