@@ -8,7 +8,7 @@ RUNS ?= 200
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-endtoend test-chaos test-browser browser lint format bench conformance chaos docs clean
+.PHONY: help setup run test test-unit test-endtoend test-chaos test-browser browser lint format bench conformance pains chaos docs clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: setup ## speed and size beside their references
 
 conformance: setup ## certification cases: covered and uncovered
 	$(BIN)/python -m tests.conformance.list_coverage
+
+pains: setup ## what people who run chargers suffer from: the tests that show the cure
+	$(BIN)/python -m tests.pains.list_pains
 
 chaos: setup ## random sessions and faults in virtual time: RUNS=200 SEED=1
 	$(BIN)/charger-sim chaos --runs $(RUNS) --seed $(SEED)
