@@ -1,4 +1,4 @@
-"""`make pains`: which pain of `pains.csv` has a test (`@pytest.mark.pain(17)`) that fails without its cure. Exit code 1 where one has none."""
+"""`make pains`: which pain of `pains.csv` has a test (`@pytest.mark.pain(17)`) that fails without its cure. Exit code 1: one has none."""
 
 import csv
 import io
