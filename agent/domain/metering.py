@@ -2,6 +2,7 @@
 
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
+from typing import Final
 
 from agent.domain.ids import EvseId
 from agent.domain.time import Instant
@@ -138,9 +139,25 @@ class Discontinuity(StrEnum):
     """Why a meter's register does not continue the one before."""
 
     RESET = "reset"
+    """It fell."""
     ROLLOVER = "rollover"
+    """It began anew at the end of its counter or of its display, and what flowed fits."""
     SWAP = "swap"
+    """Another serial number."""
     JUMP = "jump"
+    """It rose by more than can have flowed."""
+    WORDS = "words"
+    """Its registers are exchanged, or the upper ones of them are wrong: the lower ones go on as before."""
+
+
+POWER_MARGIN: Final = Decimal("1.25")
+RISE_TOLERANCE_WH: Final = Decimal(5)
+_MS_PER_HOUR: Final = 3_600_000
+
+
+def rise_limit_wh(max_power_w: Decimal, elapsed_ms: int, resolution_wh: Decimal) -> Decimal:
+    """What a register can have risen by in a time, at 125 % of the rated power, with two of its steps and 5 Wh of tolerance."""
+    return max_power_w * POWER_MARGIN * max(0, elapsed_ms) / _MS_PER_HOUR + 2 * resolution_wh + RISE_TOLERANCE_WH
 
 
 def billed_wh(start_wh: Decimal, stop_wh: Decimal) -> int:

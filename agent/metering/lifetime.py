@@ -1,26 +1,28 @@
 """Whether a register continues the one before, and a lifetime register built from the differences.
 
 A register that falls, jumps further than the EVSE can deliver, rolls over, or belongs to another meter breaks the line. One odd read-out
-is a glitch; `CONFIRMATIONS` read-outs in a row that continue each other are a new register, which becomes the base from then on.
+is a glitch; `CONFIRMATIONS` read-outs in a row that continue each other are a new register, which becomes the base from then on. A register
+with wrong words has to insist longer, so that the meter is lost meanwhile: it is repaired rather than believed.
 """
 
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from agent.domain.metering import Discontinuity, Measurand, Reading
+from agent.domain.metering import Discontinuity, Measurand, Reading, rise_limit_wh
 from agent.domain.time import Instant
 from agent.domain.values import dataclass
+from agent.metering.registers import REGISTER_COUNT, RegisterType, exchanged_words, rollover_counts
 
 CONFIRMATIONS: Final = 3
-POWER_MARGIN: Final = Decimal("1.25")
+CONFIRMATIONS_OF_WORDS: Final = 60
 PROMISE_SHARE: Final = Decimal("1.25")
-RISE_TOLERANCE_WH: Final = Decimal(5)
 MS_PER_HOUR: Final = 3_600_000
-ROLLOVER_STEPS: Final = (2**16, 2**31, 2**32)
-"""Counters of integer meters wrap there, in steps of the register."""
 ROLLOVER_WH: Final = tuple(Decimal(10) ** digits for digits in range(5, 13))
-"""Counters with display digits wrap there: 10^5 Wh = 100 kWh to 10^12 Wh."""
+"""Displays begin anew there: 10^5 Wh = 100 kWh to 10^12 Wh, which is five to nine digits of kWh with up to three behind the point."""
+WORD: Final = 2**16
+WORDS_SHARE: Final = 100
+"""Where what can have flowed is not far below 2^16 counts, the lowest word proves nothing."""
 
 
 class Continuity(StrEnum):
@@ -30,6 +32,29 @@ class Continuity(StrEnum):
     DOUBTED = "doubted"
     BROKEN = "broken"
     """A new register is confirmed with this read-out, which is its base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """How the import register counts: one of the raw register of `type` is `unit_wh` Wh."""
+
+    type: RegisterType = RegisterType.UINT64
+    unit_wh: Decimal = Decimal(1)
+
+    def moduli_wh(self) -> tuple[Decimal, ...]:
+        """Wh at which it begins anew, as a counter or as a display; smallest first."""
+        return tuple(sorted({*(count * self.unit_wh for count in rollover_counts(self.type)), *ROLLOVER_WH}))
+
+    def has_wrong_words(self, before_wh: Decimal, after_wh: Decimal, limit_wh: Decimal) -> bool:
+        """Whether a register that jumped goes on in its lowest word, or does when its words are read in the other order."""
+        if REGISTER_COUNT.get(self.type, 1) == 1:
+            return False
+        exchanged = exchanged_words(after_wh / self.unit_wh, self.type)
+        if exchanged is not None and 0 <= exchanged * self.unit_wh - before_wh <= limit_wh:
+            return True
+        span = WORD * self.unit_wh
+        tells = self.type is not RegisterType.FLOAT32 and limit_wh < span / WORDS_SHARE
+        return tells and after_wh > before_wh and (after_wh - before_wh) % span <= limit_wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +88,10 @@ class _Candidate:
 class RegisterTracker:
     """Follows the import register of one meter. `max_power_w` is the rated power of the EVSE; only read-outs with energy are followed."""
 
-    def __init__(self, max_power_w: Decimal, resume: LifetimeState | None = None) -> None:
+    def __init__(self, max_power_w: Decimal, resume: LifetimeState | None = None, counter: Counter | None = None) -> None:
         self._max_power_w = max_power_w
+        self._counter = Counter() if counter is None else counter
+        self._moduli_wh = self._counter.moduli_wh()
         self._state = resume
         self._last_good: Reading | None = None
         self._candidate: _Candidate | None = None
@@ -90,9 +117,13 @@ class RegisterTracker:
             return Discontinuity.SWAP
         limit = self._rise_limit(state.at, reading)
         if energy >= state.register_wh:
-            return None if limit is None or energy - state.register_wh <= limit + PROMISE_SHARE * self._promised_wh else Discontinuity.JUMP
+            if limit is None or energy - state.register_wh <= limit + PROMISE_SHARE * self._promised_wh:
+                return None
+            return Discontinuity.WORDS if self._counter.has_wrong_words(state.register_wh, energy, limit) else Discontinuity.JUMP
         if self._rolled_over_at(reading) is not None:
             return Discontinuity.ROLLOVER
+        if limit is not None and self._counter.has_wrong_words(state.register_wh, energy, limit):
+            return Discontinuity.WORDS
         return Discontinuity.RESET
 
     def follow(self, reading: Reading) -> Follow:
@@ -111,7 +142,7 @@ class RegisterTracker:
             candidate.latest, candidate.count = reading, candidate.count + 1
             if kind is Discontinuity.SWAP:
                 candidate.kind = kind
-        if candidate.count < CONFIRMATIONS:
+        if candidate.count < (CONFIRMATIONS_OF_WORDS if candidate.kind is Discontinuity.WORDS else CONFIRMATIONS):
             return Follow(continuity=Continuity.DOUBTED, kind=candidate.kind)
         last_good, first_new = self._last_good, candidate.first
         gained = _energy(reading) - _energy(first_new)
@@ -151,8 +182,7 @@ class RegisterTracker:
         elapsed_ms = reading.at.ms_since(since)
         if since.boot_id != reading.at.boot_id and elapsed_ms == 0:
             return None
-        deliverable = self._max_power_w * POWER_MARGIN * Decimal(max(0, elapsed_ms)) / MS_PER_HOUR
-        return deliverable + 2 * reading.resolution_wh + RISE_TOLERANCE_WH
+        return rise_limit_wh(self._max_power_w, elapsed_ms, reading.resolution_wh)
 
     def _rolled_over_at(self, reading: Reading) -> Decimal | None:
         """Where the counter wrapped, if it lies between the last good register and this one within what can have been delivered."""
@@ -160,7 +190,7 @@ class RegisterTracker:
         limit = None if state is None else self._rise_limit(state.at, reading)
         if state is None or limit is None:
             return None
-        for modulus in (*(steps * reading.resolution_wh for steps in ROLLOVER_STEPS), *ROLLOVER_WH):
+        for modulus in self._moduli_wh:
             if state.register_wh < modulus and 0 <= modulus - state.register_wh + _energy(reading) <= limit:
                 return modulus
         return None

@@ -15,7 +15,7 @@ from agent.domain.metering import Quality, Quantity, Reading
 from agent.fieldbus.errors import BusException, BusTemporary, BusTimeout, BusUrlError
 from agent.fieldbus.url import parse_bus_url
 from agent.metering.api import MeterConfigError, MeterSink, MeterSpec, MeterStatus, Now
-from agent.metering.lifetime import Continuity, Follow, RegisterTracker
+from agent.metering.lifetime import Continuity, Counter, Follow, RegisterTracker
 from agent.metering.plausibility import Doubt, PlausibilityJudge
 from agent.metering.registers import TEXT_TYPES, decode_number, decode_text, plain
 from agent.metering.template import MeterTemplate, Point, RegisterField, TemplateError, load_template
@@ -53,8 +53,7 @@ def decode_point(point: Point, words: Sequence[int]) -> tuple[Decimal, Decimal] 
     number = decode_number(words, point.register.type, point.register.word_order)
     if number is None or (point.invalid and number.value in point.invalid):
         return None
-    unit = point.scale * point.factor
-    return plain(number.value * unit), plain(abs(number.step * unit))
+    return plain(number.value * point.unit), plain(abs(number.step * point.unit))
 
 
 def decode_identity(register: RegisterField, words: Sequence[int]) -> str | None:
@@ -75,7 +74,8 @@ class ModbusMeter:
         self._sink = sink
         self._now = now
         self._judge = PlausibilityJudge(spec.max_power_w)
-        self._tracker = RegisterTracker(spec.max_power_w, spec.resume)
+        energy = template.energy
+        self._tracker = RegisterTracker(spec.max_power_w, spec.resume, Counter(energy.register.type, energy.unit))
         self._serial: str | None = None
         self._is_identified = False
         self._serial_again_at: float | None = None
@@ -148,6 +148,7 @@ class ModbusMeter:
     def _report(self, reading: Reading, doubts: Sequence[Doubt]) -> None:
         problem = "; ".join(doubts)
         broken: Follow | None = None
+        before = self._tracker.state
         if not doubts:
             follow = self._tracker.follow(reading)
             if follow.continuity is Continuity.DOUBTED:
@@ -159,6 +160,9 @@ class ModbusMeter:
                 problem = "; ".join(self._judge.energy_doubts(reading))
         self._readings += 1
         if problem:
+            if before is not None:
+                now = "nothing" if reading.energy_wh is None else f"{reading.energy_wh} Wh"
+                problem += f": register {before.register_wh} Wh, then {now}"
             reading = replace(reading, quality=Quality.SUSPECT)
             self._suspect_readings += 1
             if self._problem is None:

@@ -40,6 +40,7 @@ class Doubt(StrEnum):
     POWER_LIMIT = "the power is more than twice what the EVSE can deliver"
     POWER_MISMATCH = "power does not fit voltage times current"
     ENERGY_MISMATCH = "the import register does not move as the power says"
+    ENERGY_FROZEN = "the import register stands still although power flows"
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class PlausibilityJudge:
         self._max_power_w = max_power_w
         self._mismatches = 0
         self._window: _EnergyWindow | None = None
-        self._energy_doubted = False
+        self._energy_doubt: Doubt | None = None
 
     def doubts(self, reading: Reading) -> tuple[Doubt, ...]:
         """Tell what speaks against this read-out by itself."""
@@ -94,21 +95,25 @@ class PlausibilityJudge:
         elapsed_ms = max(0, reading.at.ms_since(window.at))
         if elapsed_ms > LONGEST_INTERVAL_MS:  # nobody knows what the power was meanwhile
             self._window = _EnergyWindow(reading.energy_wh, Decimal(0), watts, reading.at)
-            return (Doubt.ENERGY_MISMATCH,) if self._energy_doubted else ()
+            return self._energy_doubts()
         hours = Decimal(elapsed_ms) / MS_PER_HOUR
         window.promised_wh += max(Decimal(0), (window.power_w + watts) / 2) * hours
         window.power_w, window.at = watts, reading.at
         if window.promised_wh >= max(ENERGY_WINDOW_WH, ENERGY_WINDOW_STEPS * reading.resolution_wh):
             least, most = (share * window.promised_wh for share in ENERGY_SHARE_RANGE)
             risen = reading.energy_wh - window.register_wh
-            self._energy_doubted = not least - reading.resolution_wh <= risen <= most + reading.resolution_wh
+            fits = least - reading.resolution_wh <= risen <= most + reading.resolution_wh
+            self._energy_doubt = None if fits else Doubt.ENERGY_FROZEN if risen == 0 else Doubt.ENERGY_MISMATCH
             window.register_wh, window.promised_wh = reading.energy_wh, Decimal(0)
-        return (Doubt.ENERGY_MISMATCH,) if self._energy_doubted else ()
+        return self._energy_doubts()
+
+    def _energy_doubts(self) -> tuple[Doubt, ...]:
+        return () if self._energy_doubt is None else (self._energy_doubt,)
 
     def restart_energy(self) -> None:
         """Forget the register: a new one begins."""
         self._window = None
-        self._energy_doubted = False
+        self._energy_doubt = None
 
 
 def _voltage_is_plausible(volts: Decimal) -> bool:

@@ -79,6 +79,31 @@ def decode_number(words: Sequence[int], kind: RegisterType, order: WordOrder = W
     return None if integer in no_value else RawNumber(Decimal(integer), Decimal(1))
 
 
+def rollover_counts(kind: RegisterType) -> tuple[int, ...]:
+    """Counts at which a counter of this type can begin anew: 2^16 and 2^32, with or without a sign, as far as they fit the type.
+
+    Wide registers often show a narrower counter. Empty for float32, which has no end of its own.
+    """
+    if kind not in REGISTER_COUNT or kind is RegisterType.FLOAT32:
+        return ()
+    bits = 16 * REGISTER_COUNT[kind]
+    return tuple(1 << width for width in (15, 16, 31, 32, 63, 64) if width <= bits)
+
+
+def exchanged_words(number: Decimal, kind: RegisterType) -> Decimal | None:
+    """The number that the same registers give in the other order; None where there is none, or the number does not fit the type."""
+    if kind not in REGISTER_COUNT or REGISTER_COUNT[kind] == 1:
+        return None
+    if kind is RegisterType.FLOAT32:
+        raw = struct.pack(">f", float(number))
+    elif number == number.to_integral_value() and 0 <= number < 1 << 16 * REGISTER_COUNT[kind]:
+        raw = int(number).to_bytes(2 * REGISTER_COUNT[kind], "big")
+    else:
+        return None
+    exchanged = decode_number(struct.unpack(f">{REGISTER_COUNT[kind]}H", raw), kind, WordOrder.LITTLE)
+    return None if exchanged is None else exchanged.value
+
+
 def decode_text(words: Sequence[int], kind: RegisterType) -> str | None:
     """Read text without padding; None when it is empty or not printable ASCII."""
     if kind is RegisterType.ASCII_LOW:

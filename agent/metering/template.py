@@ -72,6 +72,11 @@ class Point:
         """Whether this is the register that is billed: total active import."""
         return self.measurand is Measurand.ENERGY_ACTIVE_IMPORT_REGISTER and self.phase is None
 
+    @property
+    def unit(self) -> Decimal:
+        """One of the raw register in the measurand's unit."""
+        return self.scale * self.factor
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityCheck:
@@ -115,6 +120,11 @@ class MeterTemplate:
     checks: tuple[IdentityCheck, ...]
     serial_number: RegisterField | None
     blocks: tuple[Block, ...]
+
+    @property
+    def energy(self) -> Point:
+        """The register that is billed; every template has one."""
+        return next(point for point in self.points if point.is_energy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -404,6 +404,7 @@ class TestMeter:
         assert ended.register_wh == int(last)
         assert rig.statuses()[-1].fault is FaultKind.METER_FAILURE
 
+    @pytest.mark.pain(50)
     @pytest.mark.parametrize(("policy", "runs"), [(MeterLossPolicy.CONTINUE, True), (MeterLossPolicy.STOP_AFTER, False)])
     def test_other_policies(self, policy: MeterLossPolicy, *, runs: bool) -> None:
         rig = online(config={"on_meter_loss": policy, "meter_loss_timeout_s": 30})
@@ -414,6 +415,7 @@ class TestMeter:
         rig.pass_ms(20_000, reads=False)
         assert rig.evse.has_transaction is runs
 
+    @pytest.mark.pain(49)
     def test_no_value_is_sent_that_was_not_read(self) -> None:
         rig = online(values={var.TX_UPDATED_INTERVAL: "10"}, config={"on_meter_loss": MeterLossPolicy.CONTINUE})
         rig.charge()
@@ -422,6 +424,7 @@ class TestMeter:
         rig.pass_ms(60_000, reads=False)
         assert len([n for n in rig.notices() if n.meter_values]) == before
 
+    @pytest.mark.pain(53)
     def test_a_swap_ends_at_the_last_good_value(self) -> None:
         rig = online()
         rig.charge()
@@ -466,6 +469,7 @@ class TestSampling:
         assert len(aligned) == 2
         assert all(n.at.utc is not None and n.at.utc.minute % 15 == 0 and n.at.utc.second == 0 for n in aligned)
 
+    @pytest.mark.pain(58)
     def test_clock_aligned_values_are_sent_when_idle(self) -> None:
         rig = online(values={var.ALIGNED_INTERVAL: "900"})
         rig.pass_ms(900_000)

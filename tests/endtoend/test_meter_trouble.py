@@ -38,6 +38,7 @@ def sampled_after(charger: Charger, moment: datetime) -> list[tuple[Any, ...]]:
     return [(row.last_at, row.last_wh) for row in charger.portal.books() if row.last_at is not None and row.last_at > moment]
 
 
+@pytest.mark.pain(49)
 @pytest.mark.parametrize(("version", "kind"), [("1.6", "meter_silent"), ("2.0.1", "meter_nan")])
 async def test_a_silent_meter_ends_the_session_with_the_last_register_that_was_read(
     template: Template, tmp_path: Path, version: str, kind: str
@@ -63,6 +64,7 @@ async def test_a_silent_meter_ends_the_session_with_the_last_register_that_was_r
         await charger.watch(charger.is_free, "the EVSE is free again when the meter answers")
 
 
+@pytest.mark.pain(50)
 async def test_a_session_waits_for_its_meter_as_long_as_it_was_told_to(template: Template, tmp_path: Path) -> None:
     policy = f'on_meter_loss = "stop_after"\nmeter_loss_timeout_s = {STALE_S}'
     async with running(await template("2.0.1"), tmp_path / "c", session=policy) as charger:
@@ -101,6 +103,7 @@ async def test_a_meter_that_comes_back_in_time_gives_the_exact_energy(template: 
         assert await charger.differences(before, key) == []
 
 
+@pytest.mark.pain(53)
 @pytest.mark.parametrize(("version", "kind"), [("1.6", "meter_reset"), ("2.0.1", "meter_swap")])
 async def test_a_register_that_begins_anew_ends_the_session_at_the_last_good_value(
     template: Template, tmp_path: Path, version: str, kind: str

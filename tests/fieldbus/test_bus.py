@@ -90,6 +90,7 @@ async def test_hole_and_length_are_refused_by_the_meter_and_not_retried() -> Non
         assert buses.statistics()[0].exceptions == 2
 
 
+@pytest.mark.pain(59)
 def test_a_dead_device_does_not_starve_another() -> None:
     """Over 120 s device 2 gets every answer within one time-out and its retry, and the dead device 9 costs less and less."""
 
@@ -210,6 +211,7 @@ def test_absent_server_is_tried_again_with_a_growing_pause() -> None:
     virtual_time.run(story())
 
 
+@pytest.mark.pain(59)
 async def test_unplugged_adapter_comes_back(tmp_path: Path) -> None:
     async with serial_meters(tmp_path, 1) as (cable, _, url), BusPool() as buses:
         meter = device(buses, url)

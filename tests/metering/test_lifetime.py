@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from agent.domain.ids import EvseId
 from agent.domain.metering import Discontinuity, Measurand, Quantity, Reading
 from agent.domain.time import Instant
-from agent.metering.lifetime import Continuity, LifetimeState, RegisterTracker
+from agent.metering.lifetime import Continuity, Counter, LifetimeState, RegisterTracker
+from agent.metering.registers import RegisterType, exchanged_words
 
 RATED_W = Decimal(11_000)
 
@@ -36,7 +37,9 @@ def reading(
         ((0, 1000), (1, 1011), Discontinuity.JUMP),
         ((0, 1000), (3600, 14_750), None),  # an hour unseen
         ((0, 1000), (3600, 14_800), Discontinuity.JUMP),
-        ((0, 1_977_389), (1, 2**32 + 1_977_389), Discontinuity.JUMP),  # evcc issue 29190
+        ((0, 1_977_389), (1, 2**32 + 1_977_389), Discontinuity.WORDS),  # evcc issue 29190
+        ((0, 1_977_389), (1, 2**16 + 1_977_391), Discontinuity.WORDS),
+        ((0, 1_977_389), (1, 2**16 + 1_977_489), Discontinuity.JUMP),
         ((0, 1000), (1, 999), Discontinuity.RESET),
         ((0, 999_998), (1, 0), Discontinuity.ROLLOVER),
         ((0, 999_999), (1, 2), Discontinuity.ROLLOVER),
@@ -60,11 +63,71 @@ def test_coarse_register_may_step_at_once() -> None:
     assert tracker.break_kind(reading(1, 1400, step=100)) is Discontinuity.JUMP
 
 
-def test_integer_register_wraps_in_its_own_steps() -> None:
+@pytest.mark.pain(53)
+@pytest.mark.parametrize(
+    ("kind", "unit", "last", "then", "expected"),
+    [
+        (RegisterType.INT32, "100", (2**31 - 1) * 100, 0, Discontinuity.ROLLOVER),
+        (RegisterType.UINT32, "10", (2**32 - 1) * 10, 10, Discontinuity.ROLLOVER),
+        (RegisterType.UINT64, "10", (2**32 - 1) * 10, 10, Discontinuity.ROLLOVER),  # a 32-bit counter shown in 64 bits
+        (RegisterType.UINT16, "100", 65_535 * 100, 0, Discontinuity.ROLLOVER),
+        (RegisterType.UINT16, "100", (2**31 - 1) * 100, 0, Discontinuity.RESET),  # no such number in 16 bits
+        (RegisterType.UINT32, "10", 65_535, 1, Discontinuity.RESET),  # 65,536 Wh are no power of two of tens
+        (RegisterType.UINT32, "10", 99_999_990, 0, Discontinuity.ROLLOVER),  # the display: 99,999.99 kWh
+        (RegisterType.FLOAT32, "1000", 99_999_900, 0, Discontinuity.ROLLOVER),  # the display: 99,999.9 kWh
+        (RegisterType.FLOAT32, "1000", 999_999_900, 0, Discontinuity.ROLLOVER),
+        (RegisterType.FLOAT32, "1000", 65_535, 1, Discontinuity.RESET),  # a float has no end
+    ],
+)
+def test_register_rolls_over_at_the_end_of_its_counter_or_display(
+    kind: RegisterType, unit: str, last: int, then: int, expected: Discontinuity
+) -> None:
+    step = 100 if unit == "100" or kind is RegisterType.FLOAT32 else 10
+    tracker = RegisterTracker(RATED_W, counter=Counter(kind, Decimal(unit)))
+    tracker.follow(reading(0, last, step=step))
+    assert tracker.break_kind(reading(1, then, step=step)) is expected
+    assert tracker.break_kind(reading(1, then + 10_000, step=step)) is Discontinuity.RESET, "that cannot have flowed"
+
+
+@pytest.mark.pain(54)
+@pytest.mark.parametrize(
+    ("kind", "unit", "before", "after", "expected"),
+    [
+        (RegisterType.UINT32, "10", 0x0012_3456, 0x3456_0012, Discontinuity.WORDS),
+        (RegisterType.UINT32, "10", 0x3456_0012, 0x0012_3456, Discontinuity.WORDS),  # also where the wrong number is smaller
+        (RegisterType.INT32, "100", 0x0001_0002, 0x0002_0001, Discontinuity.WORDS),
+        (RegisterType.UINT64, "1", 0x0000_0000_0012_3456, 0x3456_0012_0000_0000, Discontinuity.WORDS),
+        (RegisterType.UINT32, "10", 0x0012_3456, 0x0013_3456, Discontinuity.WORDS),  # 2^16 counts too many
+        (RegisterType.UINT32, "10", 0x0012_3456, 0x0012_4456, Discontinuity.JUMP),
+        (RegisterType.UINT16, "10", 0x1234, 0x3412, Discontinuity.JUMP),  # one register has no order
+    ],
+)
+def test_wrong_words_are_told_from_a_jump(kind: RegisterType, unit: str, before: int, after: int, expected: Discontinuity) -> None:
+    tracker = RegisterTracker(RATED_W, counter=Counter(kind, Decimal(unit)))
+    tracker.follow(reading(0, before * Decimal(unit), step=int(unit)))
+    assert tracker.break_kind(reading(1, after * Decimal(unit), step=int(unit))) is expected
+
+
+@pytest.mark.pain(54)
+def test_wrong_words_of_a_float_are_recognised() -> None:
+    before = Decimal("1307.69")
+    exchanged = exchanged_words(before, RegisterType.FLOAT32)
+    assert exchanged is not None
+    tracker = RegisterTracker(RATED_W, counter=Counter(RegisterType.FLOAT32, Decimal(1000)))
+    tracker.follow(reading(0, exchanged * 1000, step=1))
+    assert tracker.break_kind(reading(1, before * 1000, step=1)) is Discontinuity.WORDS
+
+
+@pytest.mark.pain(54)
+def test_wrong_words_have_to_insist_for_a_minute() -> None:
+    """Meanwhile the meter is lost, which ends the session at the last good value and is told to the portal."""
     tracker = RegisterTracker(RATED_W)
-    last = (2**31 - 1) * 100
-    tracker.follow(reading(0, last, step=100))
-    assert tracker.break_kind(reading(1, 0, step=100)) is Discontinuity.ROLLOVER
+    tracker.follow(reading(0, 1_977_389))
+    for second in range(1, 60):
+        assert tracker.follow(reading(second, 2**32 + 1_977_389 + second)).continuity is Continuity.DOUBTED
+    assert tracker.follow(reading(60, 2**32 + 1_977_449)).continuity is Continuity.BROKEN
+    assert tracker.state is not None
+    assert tracker.state.total_wh == 1_977_389 + 59, "what was not seen to flow is not even statistics"
 
 
 @pytest.mark.parametrize(

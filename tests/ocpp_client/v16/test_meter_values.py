@@ -23,6 +23,7 @@ def _sampled(adapter: V16Adapter, quantity: Quantity) -> dict[str, str]:
     return dict(entry)
 
 
+@pytest.mark.pain(55)
 @pytest.mark.parametrize(
     ("measurand", "value", "text", "unit", "location"),
     [
@@ -49,6 +50,7 @@ def test_values_are_plain_text_in_the_words_of_1_6(
     assert sampled == {name: word for name, word in expected.items() if word is not None}
 
 
+@pytest.mark.pain(56)
 @pytest.mark.parametrize("phase", list(Phase))
 def test_phase_is_told(adapter: V16Adapter, phase: Phase) -> None:
     assert _sampled(adapter, Quantity(Measurand.VOLTAGE, Decimal(230), phase))["phase"] == phase.value
@@ -62,6 +64,7 @@ def test_idle_values_name_the_connector_and_no_transaction(adapter: V16Adapter) 
     assert payload["meterValue"][0]["timestamp"] == "2026-06-01T12:00:00.000Z"
 
 
+@pytest.mark.pain(55)
 def test_nothing_read_is_nothing_sent(adapter: V16Adapter) -> None:
     empty = MeterValue(at=AT, context=ReadingContext.SAMPLE_CLOCK, quantities=())
     assert adapter.encode(_notice(empty), Refs(), FIRST) == ()

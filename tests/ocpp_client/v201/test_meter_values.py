@@ -19,6 +19,7 @@ def _value(*quantities: Quantity) -> MeterValue:
     return MeterValue(at=AT, context=ReadingContext.SAMPLE_CLOCK, quantities=quantities)
 
 
+@pytest.mark.pain(55)
 @pytest.mark.parametrize(
     ("measurand", "value", "number", "unit", "location"),
     [
@@ -51,6 +52,7 @@ def test_idle_values_name_the_evse(adapter: V201Adapter) -> None:
     assert payload["meterValue"][0]["timestamp"] == "2026-06-01T12:00:00.000Z"
 
 
+@pytest.mark.pain(55)
 def test_what_the_version_does_not_know_and_what_was_not_read_is_not_sent(adapter: V201Adapter) -> None:
     warm = Quantity(Measurand.TEMPERATURE, Decimal(40))
     assert adapter.encode(_notice(_value(), _value(warm)), Refs(), FIRST) == ()
