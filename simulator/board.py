@@ -32,6 +32,10 @@ class BoardClock:
         """Give aware UTC, or None where the board does not know the time."""
         return self._untouched() + self._offset if self._is_known else None
 
+    def is_synchronized(self) -> bool:
+        """No time service: only the CSMS corrects a simulated board."""
+        return False
+
     def set(self, utc: datetime | None) -> None:
         """Let the board believe that it is `utc` now, or that it does not know."""
         self._is_known = utc is not None

@@ -58,7 +58,7 @@ def _status(result: object) -> Iterator[str]:
     rss = top["rss_kib"]
     memory = "" if rss is None else f", {int(str(rss)) / 1024:.1f} MiB"
     yield f"station   {top['station_id']}, charger-agent {top['version']}, up {_duration(top['uptime_s'])}{memory}"
-    yield f"clock     {_show(clock['utc'])}, from {clock['trust']}"
+    yield from _clock(clock)
     yield from _portal(_row(top["csms"]))
     yield from _storage(_row(top["storage"]))
     for fault in _rows(top["faults"]):
@@ -66,6 +66,16 @@ def _status(result: object) -> Iterator[str]:
         yield f"FAULT     {fault['kind']}{detail}, for {_duration(fault['since_s'])}"
     for evse in _rows(top["evses"]):
         yield from _status_evse(evse)
+
+
+def _clock(clock: Row) -> Iterator[str]:
+    known = f"not before {clock['not_before']}" if clock["utc"] is None else str(clock["utc"])
+    age = "" if clock["synchronized_s"] is None else f", synchronized {_duration(clock['synchronized_s'])} ago"
+    ahead = "" if clock["csms_ahead_s"] is None else f", portal {float(str(clock['csms_ahead_s'])):+.1f} s"
+    yield f"clock     {known}, from {clock['trust']}{age}{ahead}"
+    if clock["alarm"]:
+        yield f"          ALARM: {clock['alarm']}"
+        yield f"          cure: {clock['cure']}"
 
 
 def _portal(csms: Row) -> Iterator[str]:

@@ -390,6 +390,21 @@ class SessionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockConfig:
+    """The time of day."""
+
+    alarm_after_h: Annotated[
+        int,
+        Option(
+            doc="When neither a time service (NTP) nor the CSMS has said what time it is for so long, status and events raise an alarm.",
+            unit="h",
+            minimum=1,
+            maximum=8760,
+        ),
+    ] = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QrConfig:
     """The QR code with which a driver pays, where nobody provisions it over OCPP."""
 
@@ -447,6 +462,7 @@ class Config:
     hal: Annotated[HalConfig, Option(doc="")]
     evse: Annotated[tuple[EvseConfig, ...], Option(doc="", minimum=1, maximum=64)]
     session: Annotated[SessionConfig, Option(doc="")] = SessionConfig()
+    clock: Annotated[ClockConfig, Option(doc="")] = ClockConfig()
     qr: Annotated[QrConfig, Option(doc="")] = QrConfig()
     display: Annotated[DisplayConfig | None, Option(doc="")] = None
     log: Annotated[LogConfig, Option(doc="")] = LogConfig()

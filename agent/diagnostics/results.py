@@ -59,6 +59,17 @@ _CSMS: Final = _object(
     cure=_TEXT,
 )
 
+_CLOCK: Final = _object(
+    utc=_time(),
+    trust=_enum("unknown", "persisted", "rtc", "ocpp", "ntp"),
+    not_before=_time("it cannot be earlier than this: the newest time on disk, or this software's own"),
+    synchronized_s=_or_null(_number("since NTP or the CSMS last said what time it is, s; null where that is not known")),
+    csms_ahead_s=_or_null(_number("how far the CSMS's time was ahead of the station's when it last told, s")),
+    csms_told_s=_or_null(_number("since the CSMS last told its time, s; null before the first")),
+    alarm=_TEXT,
+    cure=_TEXT,
+)
+
 _STORAGE: Final = _object(
     is_durable=_BOOL,
     trouble=_TEXT,
@@ -231,7 +242,7 @@ RESULTS: Final[dict[str, Json]] = {
         pid=_COUNT,
         uptime_s=_COUNT,
         rss_kib=_or_null(_COUNT),
-        clock=_object(utc=_time(), trust=_enum("unknown", "persisted", "rtc", "ocpp", "ntp")),
+        clock=_CLOCK,
         csms=_CSMS,
         storage=_STORAGE,
         faults=_list(_FAULT),

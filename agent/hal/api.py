@@ -89,6 +89,9 @@ class WallClock(Protocol):
     def utc(self) -> datetime | None:
         """Aware UTC, or None where the board does not know the time."""
 
+    def is_synchronized(self) -> bool:
+        """Whether a time service (NTP, PTP, GNSS) disciplines this clock now. False where the driver cannot tell."""
+
 
 class DisplayPort(Protocol):
     """A display that belongs to the driver (the simulator's page); other displays are outputs of `qr_display`."""

@@ -61,6 +61,7 @@ from agent.qr_display.content import Code, CodeSources, expand_template
 from agent.runtime import systemd
 from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
 from agent.runtime.engine import Engine, Hooks
+from agent.runtime.timekeeper import Timekeeper
 from agent.runtime.variables import initial_variables
 from agent.store.store import Store
 
@@ -214,6 +215,7 @@ class App:
     store: Store
     client: OcppClient
     clock: Clock
+    timekeeper: Timekeeper
     guard: Guard
     driver: HalDriver
     buses: BusPool
@@ -246,6 +248,7 @@ class App:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.engine.run(), name="engine"), group.create_task(self.client.run(), name="ocpp")]
                 tasks.append(group.create_task(self._watchdog(), name="watchdog"))
+                tasks.append(group.create_task(self._keep_time(), name="clock"))
                 try:
                     await self._let_the_client_begin()
                     tasks += [group.create_task(meter.run(), name=f"meter {evse_id}") for evse_id, meter in self.meters.items()]
@@ -268,11 +271,14 @@ class App:
 
     async def _let_the_client_begin(self) -> None:
         """Meters and display import much, which takes seconds on a small board: the CSMS hears of this station first, if it can."""
+        await self._first_message()
+        self._view_wanted = bool(self._showers)
+        self._want_view()
+
+    async def _first_message(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(BEGIN_S):
                 await self.client.has_begun.wait()
-        self._view_wanted = bool(self._showers)
-        self._want_view()
 
     def leave(self) -> None:
         """SIGTERM, SIGINT: bring everything to rest and end."""
@@ -298,7 +304,7 @@ class App:
         self.clock = Clock(board, self.boot_id)
         self.store = await Store.open(config.store.directory, boot_id=self.boot_id, now=self.clock.now)
         stack.push_async_callback(self.store.aclose)
-        self.clock.set_floor(self.store.time_floor)
+        self._remember_time()
         recovered = await self.store.recover()
         for remark in self.store.remarks:
             _log.warning("storage: %s", remark)
@@ -334,6 +340,7 @@ class App:
                 variables_changed=lambda variables: self.client.tune(client_tuning(variables)),
             ),
         )
+        self.timekeeper = Timekeeper(self.clock, self.store, self.engine, alarm_after_h=self.config.clock.alarm_after_h)
 
     def _build_client(self, recovered: Recovered) -> None:
         config = self.config
@@ -364,6 +371,19 @@ class App:
             new_id=new_id,
         )
         self.engine.peer = self.client
+
+    def _remember_time(self) -> None:
+        """What the disk knows about the time."""
+        self.clock.set_floor(self.store.time_floor)
+        self.clock.set_last_synchronized(self.store.synchronized_at)
+        anchor = self.store.anchor(self.boot_id)
+        if anchor is not None and anchor.utc is not None:
+            self.clock.resume(anchor.mono_ms, anchor.utc)
+
+    async def _keep_time(self) -> None:
+        # What it asks the kernel with is imported then; the first message does not wait for it.
+        await self._first_message()
+        await self.timekeeper.run()
 
     async def _build_meters(self, stack: AsyncExitStack) -> None:
         self.buses = await stack.enter_async_context(BusPool())
@@ -407,10 +427,7 @@ class App:
 
     def csms_time(self, utc: datetime) -> None:
         """The CSMS told its time."""
-        self.clock.csms_time(utc)
-        now = self.clock.now()
-        if now.utc is not None:
-            self.store.set_anchor(now.boot_id, now.mono_ms, now.utc)
+        self.timekeeper.told(utc)
 
     def keep_lifetime(self, reading: Reading) -> None:
         """Keep the lifetime register for statistics: once a minute is enough, the meter's own register survives."""

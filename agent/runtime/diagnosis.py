@@ -130,11 +130,25 @@ class Diagnosis:
             "pid": os.getpid(),
             "uptime_s": round(asyncio.get_running_loop().time() - self._began_s),
             "rss_kib": _rss_kib(),
-            "clock": {"utc": self._time(now), "trust": clock.trust.value},
+            "clock": self._clock(now),
             "csms": self._csms(mask),
             "storage": await self._storage(mask),
             "faults": [_fault(fault, now, mask) for fault in station.faults],
             "evses": [self._evse(station, evse, views[evse.evse_id], now, mask) for evse in station.evses],
+        }
+
+    def _clock(self, now: Instant) -> Json:
+        clock = self._app.clock.status()
+        alarm, cure = self._app.timekeeper.alarm()
+        return {
+            "utc": self._time(now),
+            "trust": clock.trust.value,
+            "not_before": wire_time(clock.not_before),
+            "synchronized_s": None if clock.synchronized_s is None else round(clock.synchronized_s),
+            "csms_ahead_s": None if clock.csms_ahead_s is None else round(clock.csms_ahead_s, 1),
+            "csms_told_s": None if clock.csms_told_s is None else round(clock.csms_told_s),
+            "alarm": alarm,
+            "cure": cure,
         }
 
     def _csms(self, mask: "_Mask") -> Json:

@@ -389,6 +389,10 @@ class Engine:
         elif self.peer is not None:
             self.peer.answer(command_id, outcome)
 
+    def note(self, name: str, detail: str, *, is_warning: bool) -> None:
+        """A line of the runtime's own for the technician's event list, beside the core's."""
+        self._note(Remark(name=name, detail=detail, is_warning=is_warning), self._now())
+
     def _note(self, remark: Remark, at: Instant) -> None:
         self.remarks.append(Noted(at, remark))
         level = logging.WARNING if remark.is_warning else logging.INFO

@@ -31,6 +31,8 @@ MARK_DELAY_S: Final = 5.0
 LIFETIME_DELAY_S: Final = 300.0
 """The lifetime register is statistics, and the meter's own register survives."""
 MAX_PENDING_MARKS: Final = 500
+ANCHOR_MOVED_MS: Final = 12 * 3_600_000
+"""So old is the newest time on disk at most after a power cut of an idle charger. Costs two small commits a day."""
 ANCHOR_STEP: Final = timedelta(seconds=1)
 """A smaller correction of the clock does not move moments that may have been sent already."""
 
@@ -266,21 +268,37 @@ class Store:
         return anchor.utc + timedelta(milliseconds=instant.mono_ms - anchor.mono_ms)
 
     def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
-        """Note the wall time of a moment of a boot, from a trusted clock. A difference below a second to what is known changes nothing."""
+        """Note the wall time of a moment of a boot, from a trusted clock. A difference below a second to what is known changes nothing.
+
+        An anchor that agrees is moved on after some hours, along its own line: no moment gets another time by that, and after a power cut
+        the disk knows how late it was.
+        """
         if utc.tzinfo is None:
             raise ValueError(f"clock anchor {utc.isoformat()} has no time zone")
         known = self.utc_of(Instant(boot_id, mono_ms))
         if known is not None and abs(known - utc) < ANCHOR_STEP:
-            return
+            if mono_ms - self._books.anchors[boot_id].mono_ms < ANCHOR_MOVED_MS:
+                return
+            utc = known
         anchor = Anchor(mono_ms, utc.astimezone(UTC))
         self._books.anchors[boot_id] = anchor
         self._pending.anchors[boot_id] = anchor
         self._flush_within(MARK_DELAY_S)
 
+    def anchor(self, boot_id: str) -> Instant | None:
+        """The moment of a boot whose wall time is on disk."""
+        anchor = self._books.anchors.get(boot_id)
+        return None if anchor is None else Instant(boot_id, anchor.mono_ms, anchor.utc)
+
     @property
     def time_floor(self) -> datetime | None:
         """The newest wall time on disk when it was opened: now cannot be earlier, so TLS can begin without a clock."""
         return self._books.newest_utc
+
+    @property
+    def synchronized_at(self) -> datetime | None:
+        """The newest moment of which somebody trusted said what time it was, in any boot; some hours old at most while the agent ran."""
+        return max((anchor.utc for anchor in self._books.anchors.values()), default=None)
 
     # -------------------------------------------------------------------------------------------------- statistics, diagnostics
 

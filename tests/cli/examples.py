@@ -10,7 +10,16 @@ STATUS: dict[str, Any] = {
     "pid": 812,
     "uptime_s": 7_300,
     "rss_kib": 40_960,
-    "clock": {"utc": "2026-03-01T12:00:00.000Z", "trust": "ocpp"},
+    "clock": {
+        "utc": "2026-03-01T12:00:00.000Z",
+        "trust": "ocpp",
+        "not_before": "2026-02-28T07:00:00.000Z",
+        "synchronized_s": 12,
+        "csms_ahead_s": 0.3,
+        "csms_told_s": 12,
+        "alarm": "",
+        "cure": "",
+    },
     "csms": {
         "state": "accepted",
         "url": "wss://csms.example/CP001",
@@ -83,7 +92,16 @@ STATUS: dict[str, Any] = {
 STATUS_IN_TROUBLE: dict[str, Any] = {
     **STATUS,
     "rss_kib": None,
-    "clock": {"utc": None, "trust": "unknown"},
+    "clock": {
+        "utc": None,
+        "trust": "persisted",
+        "not_before": "2026-02-28T07:00:00.000Z",
+        "synchronized_s": None,
+        "csms_ahead_s": None,
+        "csms_told_s": None,
+        "alarm": "nobody has said what time it is for 30 h",
+        "cure": "see why neither NTP nor the CSMS is reached",
+    },
     "csms": {
         **STATUS["csms"],
         "state": "offline",

@@ -49,6 +49,7 @@ def constants(node: ast.expr) -> Iterator[str]:
 
 def test_every_event_is_explained() -> None:
     used = {name for call in calls("agent/core", "remark") for name in constants(call.args[0])}
+    used |= {name for call in calls("agent/runtime", "note") for name in constants(call.args[0])}
     assert len(used) > 25, "the names are found"
     explained = table("event")
     assert sorted(explained) == sorted(used)
@@ -58,7 +59,9 @@ def test_only_the_core_makes_events() -> None:
     """Else the table above would miss some."""
     for call in calls("agent", "Remark"):
         assert {keyword.arg for keyword in call.keywords} >= {"name"}
-        assert ast.unparse(next(keyword.value for keyword in call.keywords if keyword.arg == "name")) == "name", "by Turn.remark only"
+        assert ast.unparse(next(keyword.value for keyword in call.keywords if keyword.arg == "name")) == "name", (
+            "by remark and note only"
+        )
 
 
 def test_every_condition_of_why_is_explained_in_its_order() -> None:

@@ -25,7 +25,7 @@ def lines(method: str, answer: Any) -> list[str]:
 def test_status() -> None:
     assert lines("status", ex.STATUS) == [
         "station   CP001, charger-agent 0.1.0, up 2 h, 40.0 MiB",
-        "clock     2026-03-01T12:00:00.000Z, from ocpp",
+        "clock     2026-03-01T12:00:00.000Z, from ocpp, synchronized 12 s ago, portal +0.3 s",
         "portal    accepted for 2 h over ocpp2.0.1, wss://csms.example/CP001",
         "storage   good, 1 message waits, 0 dead letters, /var/lib/charger-agent/charger-agent.db",
         "EVSE 1    charging, pilot C, offers 32 A, contactor closed",
@@ -36,9 +36,11 @@ def test_status() -> None:
 
 
 def test_status_in_trouble() -> None:
-    assert lines("status", ex.STATUS_IN_TROUBLE)[:9] == [
+    assert lines("status", ex.STATUS_IN_TROUBLE)[:11] == [
         "station   CP001, charger-agent 0.1.0, up 2 h",
-        "clock     -, from unknown",
+        "clock     not before 2026-02-28T07:00:00.000Z, from persisted",
+        "          ALARM: nobody has said what time it is for 30 h",
+        "          cure: see why neither NTP nor the CSMS is reached",
         "portal    offline for 90 s, wss://csms.example/CP001",
         "          next attempt to connect in 8 s",
         "          last error: csms.example:443 refused the connection",

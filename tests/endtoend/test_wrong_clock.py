@@ -1,5 +1,7 @@
 """A board that does not know the time, or is told another one in the middle of a session: what reaches the portal has the right times."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.store.store import FILE_NAME
 from tests.endtoend.conftest import Template
 from tests.endtoend.prepared import running
 from tests.endtoend.rig import Charger
@@ -25,6 +28,14 @@ async def trust(charger: Charger) -> str:
     return str(status["clock"]["trust"])
 
 
+def forget_the_time(charger: Charger) -> None:
+    """The charger was prepared in this boot of the machine: without its anchor it is a board that has just woken up."""
+    with closing(sqlite3.connect(charger.state / FILE_NAME)) as db, db:
+        assert db.execute("DELETE FROM clock_anchors").rowcount == 1
+
+
+@pytest.mark.pain(22)
+@pytest.mark.pain(25)
 @pytest.mark.parametrize(("version", "is_killed"), [("1.6", True), ("2.0.1", False)])
 async def test_a_session_without_any_clock_gets_its_times_when_the_portal_tells_the_time(
     template: Template, tmp_path: Path, version: str, is_killed: bool
@@ -34,12 +45,13 @@ async def test_a_session_without_any_clock_gets_its_times_when_the_portal_tells_
     And the agent may be killed meanwhile: the kernel's boot, and with it the monotonic clock, goes on.
     """
     async with running(await template(version), tmp_path / "c", starts=False, version=version, variables=OFFLINE_CARDS) as charger:
+        forget_the_time(charger)
         await charger.control("clock.set", utc="unknown")
         await charger.control("network.down", mode="close")
         charger.portal.add_card(CARD)
         before = await charger.register()
         await charger.start_daemon()
-        assert await trust(charger) == "unknown"
+        assert await trust(charger) == "persisted"
         await charger.watch(lambda: charger.holds("meter"), "the meter was read")
         await charger.plug_in()
         begun = now()

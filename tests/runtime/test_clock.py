@@ -1,6 +1,7 @@
 """The present moment, and whose word about it is taken."""
 
 import asyncio
+import ctypes
 import logging
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.domain.time import ClockTrust
+from agent.runtime import ntp
 from agent.runtime.clock import NOT_BEFORE, Clock, SystemClock, kernel_boot_id
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -15,13 +17,17 @@ A_MOMENT = timedelta(seconds=5)
 
 
 class Board:
-    """A board clock that stands still."""
+    """A board clock that stands still, with or without a time service."""
 
-    def __init__(self, utc: datetime | None) -> None:
+    def __init__(self, utc: datetime | None, *, is_synchronized: bool = False) -> None:
         self.at = utc
+        self.has_service = is_synchronized
 
     def utc(self) -> datetime | None:
         return self.at
+
+    def is_synchronized(self) -> bool:
+        return self.has_service
 
 
 async def test_the_csms_corrects_a_board_that_is_wrong() -> None:
@@ -36,7 +42,9 @@ async def test_the_csms_corrects_a_board_that_is_wrong() -> None:
 async def test_a_small_difference_is_the_networks() -> None:
     clock = Clock(Board(NOW), "boot-1")
     assert clock.csms_time(NOW + timedelta(seconds=1)) is None
-    assert clock.now().utc == NOW
+    utc = clock.now().utc
+    assert utc is not None
+    assert NOW <= utc < NOW + timedelta(seconds=0.9)
 
 
 async def test_the_csms_tells_a_board_that_does_not_know() -> None:
@@ -87,7 +95,8 @@ async def test_a_board_is_believed_from_the_newest_time_on_disk_on(
     clock = Clock(Board(board), "boot-1")
     clock.set_floor(floor)
     assert clock.now().utc == (board if is_believed else None)
-    assert clock.trust is (ClockTrust.RTC if is_believed else ClockTrust.UNKNOWN)
+    nothing = ClockTrust.UNKNOWN if floor is None else ClockTrust.PERSISTED
+    assert clock.trust is (ClockTrust.RTC if is_believed else nothing)
 
 
 async def test_a_floor_never_sinks() -> None:
@@ -109,21 +118,140 @@ async def test_without_a_board_the_time_runs_on_from_what_the_csms_said() -> Non
 
 
 @pytest.mark.virtual_time
-async def test_a_board_that_learns_the_time_later_is_believed_from_then_on() -> None:
-    board = Board(None)
+@pytest.mark.parametrize("board_then", [None, NOW - timedelta(days=20), NOW + timedelta(days=20)])
+@pytest.mark.parametrize("board_first", [None, NOW, NOW - timedelta(hours=3)])
+async def test_once_the_csms_has_told_no_jump_of_the_board_is_seen(board_first: datetime | None, board_then: datetime | None) -> None:
+    board = Board(board_first)
     clock = Clock(board, "boot-1")
     clock.csms_time(NOW)
     await asyncio.sleep(60)
-    board.at = NOW + timedelta(seconds=61)
-    assert clock.now().utc == NOW + timedelta(seconds=61)
+    board.at = board_then
+    assert clock.now().utc == NOW + timedelta(seconds=60)
+    assert clock.trust is ClockTrust.OCPP
 
 
-async def test_a_correction_stays_when_the_board_goes_on() -> None:
+# ------------------------------------------------------------------------------------------------------ the time service
+
+
+@pytest.mark.pain(24)
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("csms_s", [-86_400, -3, 0, 3, 59, 61, 86_400])
+async def test_where_a_time_service_is_good_the_csms_moves_nothing(csms_s: int) -> None:
+    """Two sources that take turns pull the clock to and fro; a great difference is for a person."""
+    board = Board(NOW, is_synchronized=True)
+    clock = Clock(board, "boot-1")
+    for _ in range(3):
+        assert clock.csms_time(NOW + timedelta(seconds=csms_s)) is None
+        assert clock.now().utc == NOW
+        assert clock.trust is ClockTrust.NTP
+        assert clock.csms_differs is (abs(csms_s) > 60)
+        assert clock.status().csms_ahead_s == csms_s
+        await asyncio.sleep(300)
+        board.at = NOW  # stands still
+
+
+@pytest.mark.pain(23)
+@pytest.mark.virtual_time
+async def test_a_time_service_that_comes_after_the_csms_is_believed_and_leaves_without_a_jump() -> None:
+    board = Board(NOW - timedelta(days=300))
+    clock = Clock(board, "boot-1")
+    clock.csms_time(NOW + timedelta(seconds=40))  # the CSMS is 40 s ahead
+    await asyncio.sleep(100)
+    assert clock.now().utc == NOW + timedelta(seconds=140)
+    board.at, board.has_service = NOW + timedelta(seconds=100), True
+    assert clock.trust is ClockTrust.NTP
+    assert clock.now().utc == NOW + timedelta(seconds=100)
+    board.at, board.has_service = NOW - timedelta(days=300), False  # the service dies, and somebody sets the clock back
+    await asyncio.sleep(20)
+    assert clock.trust is ClockTrust.OCPP
+    assert clock.now().utc == NOW + timedelta(seconds=120)
+
+
+async def test_a_time_service_that_says_1970_is_none() -> None:
+    clock = Clock(Board(datetime(1970, 1, 1, tzinfo=UTC), is_synchronized=True), "boot-1")
+    assert (clock.trust, clock.now().utc) == (ClockTrust.UNKNOWN, None)
+
+
+async def test_a_wrong_time_on_disk_does_not_outlive_a_time_service() -> None:
+    clock = Clock(Board(NOW, is_synchronized=True), "boot-1")
+    clock.set_floor(NOW + timedelta(days=3000))
+    assert (clock.trust, clock.now().utc) == (ClockTrust.NTP, NOW)
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "maxerror_us", "expected"),
+    [
+        (0, 0x2001, 500_000, True),  # STA_PLL | STA_NANO, as systemd-timesyncd leaves it
+        (0, 0, 1_000, True),
+        (1, 0x0011, 1_000, True),  # a leap second at the end of the day
+        (0, 0x0040, 1_000, False),  # STA_UNSYNC
+        (5, 0x0001, 1_000, False),  # TIME_ERROR
+        (0, 0x0001, 16_000_000, False),  # nobody corrected it for hours
+        (-1, 0, 0, False),  # EPERM in a locked-down sandbox
+    ],
+)
+def test_what_the_kernel_says_of_its_clock(result: int, status: int, maxerror_us: int, expected: bool) -> None:
+    assert ntp.is_synchronized(result, status, maxerror_us) is expected
+
+
+def test_the_kernel_is_asked_and_answers_as_its_own_tool_would() -> None:
+    """The real system call: the structure is the kernel's, so the fields that nothing else reads make sense as well."""
+    timex = ntp.Timex()
+    result = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+    assert result in range(6)
+    assert (result == 5) >= bool(timex.status & 0x40)  # unsynchronized is always TIME_ERROR
+    assert 0 <= timex.maxerror <= 16_000_000
+    assert SystemClock().is_synchronized() is ntp.is_synchronized(result, timex.status, timex.maxerror)
+
+
+# ------------------------------------------------------------------------------------------------------ what is on disk
+
+
+@pytest.mark.virtual_time
+async def test_the_disk_says_how_early_it_cannot_be_and_nothing_more() -> None:
+    clock = Clock(Board(None), "boot-1")
+    assert (clock.trust, clock.not_before()) == (ClockTrust.UNKNOWN, NOT_BEFORE)
+    clock.set_floor(NOW)
+    await asyncio.sleep(3600)
+    assert clock.trust is ClockTrust.PERSISTED
+    assert clock.not_before() == NOW + timedelta(hours=1)
+    assert clock.now().utc is None, "no timestamp is made of it"
+    assert clock.certain_utc() is None
+
+
+@pytest.mark.virtual_time
+async def test_an_agent_that_restarts_in_the_same_boot_knows_the_time_at_once() -> None:
+    told_ms = Clock(Board(None), "boot-1").now().mono_ms
+    await asyncio.sleep(500)
+    clock = Clock(Board(None), "boot-1")
+    clock.resume(told_ms, NOW)
+    assert clock.now().utc == NOW + timedelta(seconds=500)
+    assert clock.trust is ClockTrust.OCPP
+    assert clock.status().synchronized_s == 500
+
+
+async def test_an_anchor_of_the_future_is_not_resumed() -> None:
+    clock = Clock(Board(None), "boot-1")
+    clock.resume(clock.now().mono_ms + 60_000, NOW)
+    assert clock.trust is ClockTrust.UNKNOWN
+
+
+@pytest.mark.pain(23)
+@pytest.mark.virtual_time
+async def test_the_age_of_the_last_synchronization_is_counted_from_each_source_and_over_a_restart() -> None:
     board = Board(NOW)
     clock = Clock(board, "boot-1")
-    clock.csms_time(NOW - timedelta(days=1))
-    board.at = NOW + timedelta(hours=2)
-    assert clock.now().utc == NOW - timedelta(days=1) + timedelta(hours=2)
+    assert clock.status().synchronized_s is None
+    clock.set_last_synchronized(NOW - timedelta(hours=5))
+    assert clock.status().synchronized_s == 5 * 3600
+    clock.csms_time(NOW)
+    await asyncio.sleep(70)
+    assert clock.status().synchronized_s == 70
+    board.at, board.has_service = NOW, True
+    await asyncio.sleep(20)
+    assert clock.trust is ClockTrust.NTP
+    assert clock.status().synchronized_s == 0
+    assert clock.status().csms_told_s == 90
 
 
 @pytest.mark.parametrize(("difference_s", "is_news"), [(0, False), (2, False), (-2, False), (3, True), (-3, True)])

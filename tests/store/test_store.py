@@ -599,6 +599,25 @@ async def test_a_small_correction_moves_nothing_and_costs_nothing(tmp_path: Path
         store.set_anchor(BOOT, 0, datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is refused
 
 
+async def test_an_anchor_moves_on_along_its_own_line(tmp_path: Path) -> None:
+    """After a power cut of a charger that idled for weeks the disk knows how late it was, and no message got another time meanwhile."""
+    async with recovered(tmp_path) as (store, _):
+        store.set_anchor(BOOT, 0, EPOCH)
+        for hour in range(1, 24 * 14):
+            store.set_anchor(BOOT, hour * 3_600_000, EPOCH + timedelta(hours=hour, seconds=0.9))
+            assert store.utc_of(at(0, is_utc_known=False)) == EPOCH
+        moved = store.anchor(BOOT)
+        assert moved is not None
+        assert moved.mono_ms >= (24 * 14 - 13) * 3_600_000
+    async with opened(tmp_path) as store:
+        assert store.anchor(BOOT) == moved
+        assert store.synchronized_at == moved.utc
+        assert store.anchor(OTHER_BOOT) is None
+        assert store.time_floor is not None
+        assert moved.utc is not None
+        assert store.time_floor >= moved.utc
+
+
 async def test_another_zone_is_stored_as_utc(tmp_path: Path) -> None:
     async with recovered(tmp_path) as (store, _):
         store.set_anchor(BOOT, 0, datetime.fromisoformat("2026-01-01T11:00:00+01:00"))
