@@ -5,6 +5,10 @@ import json
 import socket
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNREACHABLE = 0, 1, 2, 3, 4
 DEFAULT_SOCKET = "/run/charger-agent/diag.sock"
 TIMEOUT_S = 10.0
@@ -22,7 +26,10 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   meter [EVSE]              meters: newest reading and health; buses
   sessions [LIMIT]          stored transactions, the newest first
   queue                     messages that wait for the CSMS, dead letters
-  queue resend ROW          send a dead letter again
+  deadletters [list]        messages that were set aside after their last attempt
+  deadletters show ROW      one of them with its session and its values
+  deadletters resend ROW    send it again; --all for every one
+  deadletters export [FILE] the sessions to bill by hand: .csv or .json by its name, else as text for a table
   events [LIMIT]            what happened, the newest last
   config [show]             OCPP variables with value and source
   config get NAME           one of them, by 2.x name or 1.6 key
@@ -101,8 +108,9 @@ def _run(given: list[str]) -> int:
         sys.stdout.write(asked)
         return EXIT_OK
     method, params = asked
+    file = str(params.pop("file", ""))
     try:
-        result = call(path, method, params)
+        result = _answer(path, method, params)
     except Refused as error:
         return _complain(str(error), EXIT_REFUSED if error.code in REFUSALS else EXIT_USAGE if error.code in BAD_REQUESTS else EXIT_FAILED)
     except PermissionError:
@@ -111,11 +119,49 @@ def _run(given: list[str]) -> int:
         return _complain(_unreachable(path, error), EXIT_UNREACHABLE)
     except (ValueError, KeyError, TypeError) as error:
         return _complain(f"{path} is served by something that is no charger-agent ({error})", EXIT_FAILED)
+    if method == "deadletters.export":
+        return _hand_out(result, file or (".json" if as_json else ".csv"))
     if as_json:
         sys.stdout.write(json.dumps(result, indent=2) + "\n")
     else:
         _show(method, result)
     return EXIT_OK
+
+
+def _answer(path: str, method: str, params: dict[str, object]) -> object:
+    """What the daemon says, all pages of it."""
+    if method.partition(".")[0] != "deadletters":
+        return call(path, method, params)
+    from agent.cli import letters
+
+    if method not in letters.PAGED:
+        return call(path, method, params)
+    return letters.whole(lambda method, params: call(path, method, params), method, params)
+
+
+def _hand_out(result: object, file: str) -> int:
+    """The export, into a new file or (where the name is an ending only) to the terminal."""
+    from agent.cli import letters
+
+    if not isinstance(result, dict):
+        return _complain("the daemon is of another version; restart it", EXIT_FAILED)
+    text = letters.as_text(result, file)
+    if file in letters.ENDINGS:
+        sys.stdout.write(text)
+        return EXIT_OK
+    try:
+        with open(file, "x", encoding="utf-8", newline="", opener=_for_this_user) as out:
+            out.write(text)
+    except OSError as error:
+        return _complain(f"{file}: {error.strerror}; give the name of a new file in a directory that this user may write to", EXIT_FAILED)
+    sys.stdout.write(f"{len(letters.by_session(result))} sessions written to {file}\n")
+    return EXIT_OK
+
+
+def _for_this_user(file: str, flags: int) -> int:
+    import os
+
+    return os.open(file, flags, 0o600)  # whose session it was is nobody else's business
 
 
 def _show(method: str, result: object) -> None:
@@ -159,6 +205,8 @@ def _options(given: list[str]) -> tuple[list[str], str, bool]:
             words.extend(rest)
         elif word == "--json":
             as_json = True
+        elif word == "--all" and words[:2] == ["deadletters", "resend"]:
+            words.append("all")
         elif word == "--socket" or word.startswith("--socket="):
             path = word.partition("=")[2] or next(rest, "")
             if not path:
@@ -185,8 +233,10 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
             return method, {"evse": _whole(number, "EVSE")}
         case ["sessions" | "events" as method, number]:
             return method, {"limit": _whole(number, "LIMIT")}
-        case ["queue", "resend", number]:
-            return "queue.resend", {"row": _whole(number, "ROW")}
+        case ["deadletters", *rest]:
+            from agent.cli import letters
+
+            return letters.question(rest) or _not_understood(words)
         case ["config", "show"]:
             return "config", {}
         case ["config", "get", name]:
@@ -204,7 +254,11 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
         case []:
             raise UsageError("a command is needed")
         case _:
-            raise UsageError(f"not understood: {' '.join(words)}")
+            return _not_understood(words)
+
+
+def _not_understood(words: list[str]) -> "NoReturn":
+    raise UsageError(f"not understood: {' '.join(words)}")
 
 
 def _whole(word: str, name: str) -> int:

@@ -208,12 +208,9 @@ def _queue(result: object) -> Iterator[str]:
         )
     letters = _rows(top["dead_letters"])
     if letters:
-        yield f"{_count(len(letters), 'dead letter', 'dead letters')}; to send one again: chargerctl queue resend ROW"
+        yield f"{_count(len(letters), 'dead letter', 'dead letters')}; to send one again: chargerctl deadletters resend ROW"
     for row in letters:
-        yield (
-            f"  {row['row']:>6} {row['event']!s:8} seqNo {row['seq_no']!s:4} {_show(row['at']):25} refused {row['attempts']} times, "
-            f"transaction {row['transaction_id']}: {_show(row['error'])}"
-        )
+        yield _letter(row)
 
 
 def _events(result: object) -> Iterator[str]:
@@ -240,8 +237,52 @@ def _set(result: object) -> Iterator[str]:
     yield f"{row['name']} = {value}{later}{loss}"
 
 
+def _letter(letter: Row) -> str:
+    return (
+        f"  {letter['row']:>6} {letter['event']!s:8} seqNo {letter['seq_no']!s:4} {_show(letter['at']):25} "
+        f"refused {letter['attempts']} times, transaction {letter['transaction_id']}: {_show(letter['error'])}"
+    )
+
+
+def _dead_letters(result: object) -> Iterator[str]:
+    letters = _rows(_row(result)["letters"])
+    if not letters:
+        yield "no dead letters: the portal has taken every message, or they still wait (chargerctl queue)"
+    else:
+        yield f"{_count(len(letters), 'dead letter', 'dead letters')}; when the cause is cured: chargerctl deadletters resend ROW"
+    yield from map(_letter, letters)
+
+
+def _dead_letter(result: object) -> Iterator[str]:
+    top = _row(result)
+    letter, session = _row(top["letter"]), _row(top["session"])
+    yield f"{letter['row']}: {letter['event']} {_show(letter['trigger'])}, seqNo {letter['seq_no']}, {_show(letter['at'])}"
+    yield f"  set aside  {_count(letter['attempts'], 'refusal', 'refusals')}: {_show(letter['error'])}"
+    yield f"  register   {_show(letter['register_wh'])} Wh, meter {_show(letter['meter_serial_number'])}, cost {_show(letter['cost'])}"
+    for value in _rows(letter["values"]):
+        what = f"{value['context']} {value['measurand']} {value['phase'] or ''}".rstrip()
+        yield f"  value      {_show(value['at'])} {what} {value['value']} {value['unit']}"
+    yield f"session {session['transaction_id']}, number of the portal {_show(session['remote_id'])}"
+    yield f"  who        EVSE {session['evse']}, card {_show(session['id_token'])}"
+    if "problem" in session:
+        yield f"  {session['problem']}"
+    else:
+        estimated = ", estimated" if session["is_estimated"] else ""
+        yield f"  when       {_show(session['started'])} to {_show(session['ended'])}, {_show(session['seconds'])} s"
+        yield f"  register   {_show(session['register_start_wh'])} to {_show(session['register_stop_wh'])} Wh{estimated}"
+        yield f"  sold       {_show(session['energy_wh'])} Wh, cost {_show(session['cost'])}, ended by {_show(session['stopped_reason'])}"
+    others = _rows(top["others"])
+    if others:
+        yield "not delivered either:"
+    for other in others:
+        yield f"  {other['state']:6}{_letter(other)}"
+
+
 def _resent(result: object) -> Iterator[str]:
-    yield f"back in the queue; {_count(_row(result)['depth'], 'message waits', 'messages wait')}"
+    top = _row(result)
+    yield f"{top['resent']} back in the queue; {_count(top['depth'], 'message waits', 'messages wait')}"
+    if top["left"]:
+        yield f"{top['left']} stay: other messages of their sessions still wait; send them again when those are through"
 
 
 _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
@@ -250,7 +291,9 @@ _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "meter": _meter,
     "sessions": _sessions,
     "queue": _queue,
-    "queue.resend": _resent,
+    "deadletters": _dead_letters,
+    "deadletters.show": _dead_letter,
+    "deadletters.resend": _resent,
     "events": _events,
     "config": _config,
     "config.set": _set,

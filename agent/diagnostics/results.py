@@ -163,25 +163,38 @@ _BUS: Final = _object(
     ),
 )
 
-_SESSION: Final = _object(
-    transaction_id=_TEXT,
-    remote_id=_or_null({"type": "integer", "description": "the number that a 1.6 CSMS gave it"}),
-    evse=_EVSE,
-    started=_time(),
-    ended=_time("UTC, RFC 3339; null while it runs or the clock is unknown"),
-    is_running=_BOOL,
-    register_start_wh=_or_null(_decimal("Wh")),
-    register_stop_wh=_or_null(_decimal("Wh")),
-    is_estimated=_BOOL,
-    energy_wh=_or_null(_COUNT),
-    cost=_or_null(_MONEY),
-    stopped_reason=_or_null(_TEXT),
-    meter_serial_number=_or_null(_TEXT),
-    is_delivered=_BOOL,
-    waiting_messages=_COUNT,
-    dead_letters=_COUNT,
-)
-_UNREADABLE_SESSION: Final = _object(transaction_id=_TEXT, remote_id=_or_null({"type": "integer"}), evse=_EVSE, problem=_TEXT)
+_SESSION_MEMBERS: Final[dict[str, Json]] = {
+    "transaction_id": _TEXT,
+    "remote_id": _or_null({"type": "integer", "description": "the number that a 1.6 CSMS gave it"}),
+    "evse": _EVSE,
+    "started": _time(),
+    "ended": _time("UTC, RFC 3339; null while it runs or the clock is unknown"),
+    "is_running": _BOOL,
+    "register_start_wh": _or_null(_decimal("Wh")),
+    "register_stop_wh": _or_null(_decimal("Wh")),
+    "is_estimated": _BOOL,
+    "energy_wh": _or_null(_COUNT),
+    "cost": _or_null(_MONEY),
+    "stopped_reason": _or_null(_TEXT),
+    "meter_serial_number": _or_null(_TEXT),
+    "is_delivered": _BOOL,
+    "waiting_messages": _COUNT,
+    "dead_letters": _COUNT,
+}
+_SESSION: Final = _object(**_SESSION_MEMBERS)
+_UNREADABLE: Final[dict[str, Json]] = {"transaction_id": _TEXT, "remote_id": _or_null({"type": "integer"}), "evse": _EVSE, "problem": _TEXT}
+_UNREADABLE_SESSION: Final = _object(**_UNREADABLE)
+
+_LETTER: Final[dict[str, Json]] = {
+    "row": _COUNT,
+    "event": _enum("Started", "Updated", "Ended"),
+    "transaction_id": _TEXT,
+    "seq_no": _COUNT,
+    "at": _time(),
+    "attempts": _COUNT,
+    "error": _TEXT,
+    "is_readable": _BOOL,
+}
 
 _QUEUE: Final = _object(
     state=_LINK,
@@ -200,17 +213,25 @@ _QUEUE: Final = _object(
             was_sent=_BOOL,
         )
     ),
-    dead_letters=_list(
-        _object(
-            row=_COUNT,
-            event=_enum("Started", "Updated", "Ended"),
-            transaction_id=_TEXT,
-            seq_no=_COUNT,
-            at=_time(),
-            attempts=_COUNT,
-            error=_TEXT,
-            is_readable=_BOOL,
-        )
+    dead_letters=_list(_object(**_LETTER)),
+)
+
+_WHO: Final[dict[str, Json]] = {
+    "id_token": _or_null({"type": "string", "description": "the end of the token that began it"}),
+    "seconds": _or_null(_COUNT),
+}
+_WHOSE: Final[Json] = {"oneOf": [_object(**_SESSION_MEMBERS, **_WHO), _object(**_UNREADABLE, **_WHO)]}
+_STATE: Final[Json] = {"enum": ["dead", "held", "queued"], "description": "held: answered, but under the number -1 (1.6)"}
+_MESSAGE: Final = _object(
+    **_LETTER,
+    state=_STATE,
+    trigger=_or_null(_TEXT),
+    register_wh=_or_null(_decimal("Wh, the register that is billed from")),
+    meter_serial_number=_or_null(_TEXT),
+    stopped_reason=_or_null(_TEXT),
+    cost=_or_null(_MONEY),
+    values=_list(
+        _object(at=_time(), context=_TEXT, measurand=_TEXT, phase=_or_null(_TEXT), value=_decimal("in this unit"), unit=_TEXT),
     ),
 )
 
@@ -252,7 +273,10 @@ RESULTS: Final[dict[str, Json]] = {
     "meter": _object(meters=_list({"oneOf": [_METER, _NO_METER]}), buses=_list(_BUS)),
     "sessions": _list({"oneOf": [_SESSION, _UNREADABLE_SESSION]}),
     "queue": _QUEUE,
-    "queue.resend": _object(depth=_COUNT),
+    "deadletters": _object(letters=_list(_object(**_LETTER)), next=_or_null(_COUNT)),
+    "deadletters.show": _object(session=_WHOSE, letter=_MESSAGE, others=_list(_object(**_LETTER, state=_STATE))),
+    "deadletters.resend": _object(resent=_COUNT, left=_COUNT, depth=_COUNT),
+    "deadletters.export": _object(messages=_list(_object(session=_WHOSE, message=_MESSAGE)), next=_or_null(_TEXT)),
     "events": _list(_EVENT),
     "config": _list(_VARIABLE),
     "config.set": _object(name=_TEXT, status=_enum("Accepted", "RebootRequired"), value=_or_null(_TEXT), is_stored=_BOOL),

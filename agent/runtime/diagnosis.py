@@ -25,7 +25,8 @@ from agent.domain.time import Instant, wire_time
 from agent.domain.variables import Mutability, SetVariableStatus, ValueSource, VariableDefinition, VariableKey, parse_variable_key
 from agent.fieldbus.bus import BusStatistics
 from agent.metering.api import Meter
-from agent.store.tables import DeadLetter, StoredTransaction
+from agent.runtime.dead_letters import DeadLetters
+from agent.store.tables import StoredTransaction
 
 if TYPE_CHECKING:
     from agent.runtime.app import App
@@ -55,7 +56,6 @@ SHORTEST_MASKED: Final = 4
 _EVSE = Param(name="evse", type=ParamType.INTEGER, description="number of the EVSE; all where absent")
 _SESSIONS = Param(name="limit", type=ParamType.INTEGER, description="how many at most, the newest; 20 where absent", maximum=200)
 _EVENTS = Param(name="limit", type=ParamType.INTEGER, description="how many at most, the newest; 50 where absent", maximum=500)
-_ROW = Param(name="row", type=ParamType.INTEGER, description="row of a dead letter", required=True, maximum=2**53)
 _NAME = Param(name="name", type=ParamType.STRING, description="2.x name (Component.Variable[Instance]) or 1.6 key; all where absent")
 _TO_SET = Param(name="name", type=ParamType.STRING, description="2.x name or 1.6 key", required=True)
 _VALUE = Param(name="value", type=ParamType.STRING, description="the new value", required=True, is_secret=True)
@@ -81,6 +81,7 @@ class Diagnosis:
     def __init__(self, app: "App") -> None:
         self._app = app
         self._began_s = asyncio.get_running_loop().time()
+        self._dead_letters = DeadLetters(app.store, self, app.client.outbox_grew)
 
     def service(self) -> Service:
         """The table of methods."""
@@ -101,13 +102,7 @@ class Diagnosis:
                 ),
                 Method(name="sessions", summary="Stored transactions, the newest first.", call=self.sessions, params=(_SESSIONS,)),
                 Method(name="queue", summary="Messages that wait for the CSMS, and dead letters.", call=self.queue),
-                Method(
-                    name="queue.resend",
-                    summary="Put a dead letter back into the queue, with what is held behind it.",
-                    call=self.resend,
-                    params=(_ROW,),
-                    role=Role.TECHNICIAN,
-                ),
+                *self._dead_letters.methods(),
                 Method(name="events", summary="What happened since the start, the newest last.", call=self.events, params=(_EVENTS,)),
                 Method(name="config", summary="OCPP variables with value and source.", call=self.config, params=(_NAME,)),
                 Method(name="config.set", summary="Set an OCPP variable.", call=self.set, params=(_TO_SET, _VALUE), role=Role.TECHNICIAN),
@@ -141,7 +136,7 @@ class Diagnosis:
         clock = self._app.clock.status()
         alarm, cure = self._app.timekeeper.alarm()
         return {
-            "utc": self._time(now),
+            "utc": self.time(now),
             "trust": clock.trust.value,
             "not_before": wire_time(clock.not_before),
             "synchronized_s": None if clock.synchronized_s is None else round(clock.synchronized_s),
@@ -238,7 +233,7 @@ class Diagnosis:
             "name": condition.name,
             "holds": condition.holds,
             "text": mask.text(condition.text),
-            "since": None if condition.since is None else self._time(condition.since),
+            "since": None if condition.since is None else self.time(condition.since),
             "since_s": None if condition.since is None else _seconds(condition.since, now),
             "cure": mask.text(condition.cure),
         }
@@ -275,7 +270,7 @@ class Diagnosis:
 
     def _reading(self, reading: Reading, now: Instant) -> Json:
         return {
-            "at": self._time(reading.at),
+            "at": self.time(reading.at),
             "age_ms": max(0, now.ms_since(reading.at)),
             "energy_wh": _number(reading.energy_wh),
             "resolution_wh": _number(reading.resolution_wh),
@@ -296,9 +291,10 @@ class Diagnosis:
     async def sessions(self, params: Params) -> Json:
         """Stored transactions, the newest first."""
         stored = await self._app.store.sessions(_limit(params, 20))
-        return [item async for item in _calmly(self._session(one) for one in stored)]
+        return [item async for item in _calmly(self.session(one) for one in stored)]
 
-    def _session(self, stored: StoredTransaction) -> Json:
+    def session(self, stored: StoredTransaction) -> dict[str, Json]:
+        """A transaction without its token."""
         record = stored.record
         if record is None:
             return {
@@ -311,8 +307,8 @@ class Diagnosis:
             "transaction_id": record.transaction_id,
             "remote_id": stored.remote_id,
             "evse": record.evse_id,
-            "started": self._time(record.started_at),
-            "ended": None if record.ended_at is None else self._time(record.ended_at),
+            "started": self.time(record.started_at),
+            "ended": None if record.ended_at is None else self.time(record.ended_at),
             "is_running": record.ended_at is None,
             "register_start_wh": _number(record.meter_start.energy_wh),
             "register_stop_wh": None if record.meter_stop is None else _number(record.meter_stop.energy_wh),
@@ -330,9 +326,6 @@ class Diagnosis:
         """What waits for the CSMS, in its order, and what was refused for the last time."""
         client, store, now = self._app.client.status(), self._app.store, self._app.clock.now()
         rows = await store.rows(0, ROWS_SHOWN)
-        letters = await store.dead_letters(ROWS_SHOWN)
-        notices = [letter.notice for letter in letters if letter.notice is not None]
-        mask = self._mask(notice.id_token for notice in notices)
         return {
             "state": client.state.value,
             "depth": store.queue_depth,
@@ -344,33 +337,15 @@ class Diagnosis:
                     "event": row.notice.event_type.value,
                     "transaction_id": row.notice.transaction_id,
                     "seq_no": row.notice.seq_no,
-                    "at": self._time(row.notice.at),
+                    "at": self.time(row.notice.at),
                     "age_s": _seconds(row.notice.at, now),
                     "attempts": row.attempts,
                     "was_sent": row.was_sent,
                 }
                 for row in rows
             ],
-            "dead_letters": [self._dead_letter(letter, mask) for letter in letters],
+            "dead_letters": [*self._dead_letters.brief(await store.dead_letters(ROWS_SHOWN))],
         }
-
-    def _dead_letter(self, letter: DeadLetter, mask: "_Mask") -> Json:
-        return {
-            "row": letter.row_id,
-            "event": letter.event_type.value,
-            "transaction_id": letter.transaction_id,
-            "seq_no": letter.seq_no,
-            "at": None if letter.notice is None else self._time(letter.notice.at),
-            "attempts": letter.attempts,
-            "error": mask.text(letter.error or ""),
-            "is_readable": letter.notice is not None,
-        }
-
-    async def resend(self, params: Params) -> Json:
-        """Send a dead letter again, after its cause was cured."""
-        await self._app.store.resend_dead(int(str(params["row"])))
-        self._app.client.outbox_grew()
-        return {"depth": self._app.store.queue_depth}
 
     # --- events
 
@@ -380,7 +355,7 @@ class Diagnosis:
         noted = list(self._app.engine.remarks)[-_limit(params, 50) :]
         found: Iterator[Json] = (
             {
-                "at": self._time(item.at),
+                "at": self.time(item.at),
                 "age_s": _seconds(item.at, now),
                 "name": item.remark.name,
                 "evse": item.remark.evse_id,
@@ -463,7 +438,12 @@ class Diagnosis:
             raise RpcError(ErrorCode.INVALID_PARAMS, f"there is no EVSE {number}; there are {known}")
         return chosen
 
-    def _time(self, instant: Instant) -> str | None:
+    def masked(self, texts: Iterable[str], tokens: Iterable[IdToken | None]) -> list[str]:
+        """The texts without these tokens and any that is in use."""
+        mask = self._mask(tokens)
+        return [mask.text(text) for text in texts]
+
+    def time(self, instant: Instant) -> str | None:
         """Wall time, also of what happened before the clock was known."""
         utc = self._app.store.utc_of(instant)
         return None if utc is None else wire_time(utc)

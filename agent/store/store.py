@@ -23,7 +23,19 @@ from agent.domain.values import dataclass
 from agent.store import tables
 from agent.store.database import Database, Opening
 from agent.store.salvage import salvage
-from agent.store.tables import Anchor, Books, DeadLetter, EndedValues, MeterLifetime, Pending, Run, StoredTransaction, Written
+from agent.store.tables import (
+    Anchor,
+    Books,
+    EndedValues,
+    MeterLifetime,
+    Pending,
+    Position,
+    Run,
+    StoredMessage,
+    StoredTransaction,
+    UndeliveredPage,
+    Written,
+)
 
 FILE_NAME: Final = "charger-agent.db"
 MARK_DELAY_S: Final = 5.0
@@ -226,13 +238,24 @@ class Store:
 
         Raises StoreError when there is no such letter, or while other messages of its transaction wait.
         """
+        await self._requeue(lambda db: tables.requeue_dead(db, row_id))
+
+    async def resend_all_dead(self) -> int:
+        """The same for every dead letter but those of transactions of which other messages wait. Gives how many. Raises StoreError."""
+        return await self._requeue(tables.requeue_all_dead)
+
+    async def _requeue(self, work: Callable[[sqlite3.Connection], Written]) -> int:
         await self.flush()  # the letter and what became of the others may be in memory only
         async with self._writing:
-            written = await self._db.unit(lambda db: tables.requeue_dead(db, row_id))
+            written = await self._db.unit(work)
             self._books.depth += written.rows_added
             for new_id, transaction_id in written.starts:
                 self._books.start_rows[new_id] = transaction_id
                 self._books.dead_starts.discard(transaction_id)
+            for transaction_id, number in written.numbers.items():  # nothing of it waited any more, so it was forgotten
+                self._books.remote_ids[transaction_id] = number
+                self._by_remote_id.setdefault(number, transaction_id)
+            return written.letters
 
     def _gone(self) -> frozenset[int]:
         return frozenset(row_id for row_id, mark in self._pending.marks.items() if not isinstance(mark, Attempted))
@@ -320,9 +343,17 @@ class Store:
         """The newest transactions, the newest first. Raises StoreError."""
         return await self._db.read(lambda db: tables.transactions(db, limit))
 
-    async def dead_letters(self, limit: int = 100) -> Sequence[DeadLetter]:
-        """Messages that were refused for the last time, the oldest first. Raises StoreError."""
-        return await self._db.read(lambda db: tables.dead_letters(db, limit))
+    async def dead_letters(self, limit: int = 100, after: int = 0) -> Sequence[StoredMessage]:
+        """Messages that were set aside, with `row_id > after`, the oldest first. Raises StoreError."""
+        return await self._db.read(lambda db: tables.dead_letters(db, after, limit))
+
+    async def undelivered(self, limit: int, after: Position) -> UndeliveredPage:
+        """What is left of every transaction that has a dead letter, a page at a time. Raises StoreError."""
+        return await self._db.read(lambda db: tables.undelivered(db, after, limit))
+
+    async def messages_beside(self, row_id: int, limit: int) -> UndeliveredPage:
+        """A dead letter and, behind it, what else is left of its transaction. Raises StoreError when there is no such letter."""
+        return await self._db.read(lambda db: tables.messages_beside(db, row_id, limit))
 
     async def status(self) -> StoreStatus:
         """Count rows, bytes and syncs. Raises StoreError."""

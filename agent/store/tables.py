@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, TypeVar, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 from agent.domain.authorization import IdToken
 from agent.domain.errors import StoreError
@@ -104,9 +104,13 @@ class Written:
     rows_added: int = 0
     rows_gone: int = 0
     rows_thinned: int = 0
+    letters: int = 0
+    """Dead letters that wait again."""
     settled: list[TransactionId] = field(default_factory=list)
     """Ended transactions of which nothing waits any more."""
     ended_values: EndedValues = field(default_factory=dict)
+    numbers: dict[TransactionId, int] = field(default_factory=dict)
+    """The CSMS's numbers of transactions that wait again."""
 
 
 # ------------------------------------------------------------------------------------------------------------------ records
@@ -381,18 +385,22 @@ def requeue_dead(db: sqlite3.Connection, row_id: int) -> Written:
     Raises StoreError when there is no such letter, or while something of its transaction still waits: it would overtake.
     """
     row = db.execute(
-        "SELECT ordinal, transaction_id FROM outbox JOIN transactions USING (ordinal) WHERE row_id = ? AND state = 'dead'", (row_id,)
+        "SELECT ordinal, transaction_id, remote_id FROM outbox JOIN transactions USING (ordinal) WHERE row_id = ? AND state = 'dead'",
+        (row_id,),
     ).fetchone()
     if row is None:
-        raise StoreError(f"there is no dead letter {row_id}; list them to see the numbers.")
-    ordinal, transaction_id = row
+        raise StoreError(f"there is no dead letter {row_id}; chargerctl deadletters list shows their rows.")
+    ordinal, transaction_id, remote_id = row
     if db.execute("SELECT 1 FROM outbox WHERE ordinal = ? AND state = 'queued'", (ordinal,)).fetchone():
         raise StoreError(
             f"dead letter {row_id}: other messages of transaction {transaction_id} still wait; send it again when they are through."
         )
     written = Written()
-    letters = db.execute("SELECT row_id, event_type FROM outbox WHERE ordinal = ? ORDER BY seq_no", (ordinal,)).fetchall()
-    for old_id, event_type in letters:
+    if remote_id is not None:
+        written.numbers[transaction_id] = int(remote_id)
+    letters = db.execute("SELECT row_id, event_type, state FROM outbox WHERE ordinal = ? ORDER BY seq_no", (ordinal,)).fetchall()
+    for old_id, event_type, state in letters:
+        written.letters += state == "dead"
         (new_id,) = _one(
             db.execute(
                 "INSERT INTO outbox (ordinal, seq_no, event_type, notice) "
@@ -407,6 +415,22 @@ def requeue_dead(db: sqlite3.Connection, row_id: int) -> Written:
         if event_type == TransactionEventType.STARTED:
             written.starts.append((new_id, transaction_id))
     return written
+
+
+def requeue_all_dead(db: sqlite3.Connection) -> Written:
+    """The same for every dead letter, in the order in which their transactions began, but for those of which something still waits."""
+    everything = Written()
+    first_letters = (
+        "SELECT min(row_id) FROM outbox o WHERE state = 'dead' "
+        "AND NOT EXISTS (SELECT 1 FROM outbox w WHERE w.ordinal = o.ordinal AND w.state = 'queued') GROUP BY ordinal ORDER BY ordinal"
+    )
+    for (row_id,) in db.execute(first_letters).fetchall():
+        written = requeue_dead(db, row_id)
+        everything.rows_added += written.rows_added
+        everything.starts.extend(written.starts)
+        everything.numbers.update(written.numbers)
+        everything.letters += written.letters
+    return everything
 
 
 # ----------------------------------------------------------------------------------------------------------- the start, and lists
@@ -510,61 +534,111 @@ class StoredTransaction:
     dead: int
 
 
+_TRANSACTIONS: Final = (
+    "SELECT transaction_id, evse_id, record, remote_id, is_delivered, "
+    "(SELECT count(*) FROM outbox o WHERE o.ordinal = t.ordinal AND state = 'queued'), "
+    "(SELECT count(*) FROM outbox o WHERE o.ordinal = t.ordinal AND state = 'dead') FROM transactions t"
+)
+
+
 def transactions(db: sqlite3.Connection, limit: int) -> list[StoredTransaction]:
     """Read the newest transactions, the newest first."""
-    rows = db.execute(
-        "SELECT transaction_id, evse_id, record, remote_id, is_delivered, "
-        "(SELECT count(*) FROM outbox o WHERE o.ordinal = t.ordinal AND state = 'queued'), "
-        "(SELECT count(*) FROM outbox o WHERE o.ordinal = t.ordinal AND state = 'dead') "
-        "FROM transactions t ORDER BY ordinal DESC LIMIT ?",
-        (limit,),
+    return [_stored_transaction(row) for row in db.execute(f"{_TRANSACTIONS} ORDER BY ordinal DESC LIMIT ?", (limit,))]
+
+
+def _stored_transaction(row: tuple[Any, ...]) -> StoredTransaction:
+    return StoredTransaction(
+        transaction_id=row[0],
+        evse_id=row[1],
+        record=None if row[2] is None else _try_load(row[2], TransactionRecord),
+        remote_id=None if row[3] is None else int(row[3]),
+        is_delivered=bool(row[4]),
+        queued=row[5],
+        dead=row[6],
     )
-    return [
-        StoredTransaction(
-            transaction_id=r[0],
-            evse_id=r[1],
-            record=None if r[2] is None else _try_load(r[2], TransactionRecord),
-            remote_id=None if r[3] is None else int(r[3]),
-            is_delivered=bool(r[4]),
-            queued=r[5],
-            dead=r[6],
-        )
-        for r in rows
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A notice that was refused for the last time, or that is unreadable (`notice` None)."""
+class StoredMessage:
+    """A row of the outbox as the technician sees it. `state`: queued, held (answered under the number -1) or dead.
+
+    `notice` is None where it is unreadable.
+    """
 
     row_id: int
     transaction_id: TransactionId
     seq_no: int
     event_type: TransactionEventType
+    state: str
     attempts: int
     error: str
     notice: TransactionNotice | None
 
 
-def dead_letters(db: sqlite3.Connection, limit: int) -> list[DeadLetter]:
-    """Read the dead letters in their order."""
-    rows = db.execute(
-        "SELECT row_id, transaction_id, seq_no, event_type, attempts, last_error, notice FROM outbox JOIN transactions USING (ordinal) "
-        "WHERE state = 'dead' ORDER BY row_id LIMIT ?",
-        (limit,),
+_MESSAGES: Final = (  # each ends with its place
+    "SELECT row_id, transaction_id, seq_no, event_type, state, attempts, last_error, notice, ordinal "
+    "FROM outbox JOIN transactions USING (ordinal)"
+)
+
+
+def _stored_message(row: tuple[Any, ...]) -> StoredMessage:
+    return StoredMessage(
+        row_id=row[0],
+        transaction_id=row[1],
+        seq_no=row[2],
+        event_type=TransactionEventType(row[3]),
+        state=row[4],
+        attempts=row[5],
+        error=row[6],
+        notice=_try_load(row[7], TransactionNotice),
     )
-    return [
-        DeadLetter(
-            row_id=r[0],
-            transaction_id=r[1],
-            seq_no=r[2],
-            event_type=TransactionEventType(r[3]),
-            attempts=r[4],
-            error=r[5],
-            notice=_try_load(r[6], TransactionNotice),
-        )
-        for r in rows
-    ]
+
+
+def dead_letters(db: sqlite3.Connection, after: int, limit: int) -> list[StoredMessage]:
+    """Read the dead letters with `row_id > after` in their order."""
+    rows = db.execute(f"{_MESSAGES} WHERE state = 'dead' AND row_id > ? ORDER BY row_id LIMIT ?", (after, limit))
+    return [_stored_message(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the books of transactions that have a dead letter: the order of their beginnings, and the number in it."""
+
+    ordinal: int = 0
+    seq_no: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredPage:
+    """Messages with their transactions, and where the next page begins (None: nothing comes after it)."""
+
+    messages: tuple[tuple[StoredTransaction, StoredMessage], ...]
+    end: Position | None
+
+
+def undelivered(db: sqlite3.Connection, after: Position, limit: int) -> UndeliveredPage:
+    """Read what is left of every transaction that has a dead letter: dead, held and waiting messages."""
+    of_letters = "ordinal IN (SELECT ordinal FROM outbox WHERE state = 'dead') AND (ordinal, seq_no) > (?, ?)"
+    rows = db.execute(f"{_MESSAGES} WHERE {of_letters} ORDER BY ordinal, seq_no LIMIT ?", (after.ordinal, after.seq_no, limit)).fetchall()
+    found = tuple(zip(_transactions_of(db, rows), map(_stored_message, rows), strict=True))
+    return UndeliveredPage(found, Position(rows[-1][8], rows[-1][2]) if len(rows) == limit else None)
+
+
+def messages_beside(db: sqlite3.Connection, row_id: int, limit: int) -> UndeliveredPage:
+    """Read what is left of the transaction of one dead letter. Raises StoreError where there is no such letter."""
+    found = db.execute("SELECT ordinal FROM outbox WHERE row_id = ? AND state = 'dead'", (row_id,)).fetchone()
+    if found is None:
+        raise StoreError(f"there is no dead letter {row_id}; chargerctl deadletters list shows their rows.")
+    rows = db.execute(f"{_MESSAGES} WHERE ordinal = ? ORDER BY row_id <> ?, seq_no LIMIT ?", (found[0], row_id, limit)).fetchall()
+    return UndeliveredPage(tuple(zip(_transactions_of(db, rows), map(_stored_message, rows), strict=True)), None)
+
+
+def _transactions_of(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[StoredTransaction]:
+    read: dict[int, StoredTransaction] = {}
+    for row in rows:
+        if row[8] not in read:
+            read[row[8]] = _stored_transaction(db.execute(f"{_TRANSACTIONS} WHERE ordinal = ?", (row[8],)).fetchone())
+    return [read[row[8]] for row in rows]
 
 
 def counted(db: sqlite3.Connection) -> Sequence[int]:

@@ -311,6 +311,37 @@ CONFIG: list[Any] = [
 
 SET: dict[str, Any] = {"name": "OCPPCommCtrlr.HeartbeatInterval", "status": "Accepted", "value": "60", "is_stored": True}
 
+LETTERS: dict[str, Any] = {"letters": QUEUE["dead_letters"], "next": None}
+
+_OF_LETTER = {
+    "state": "dead",
+    "trigger": "Authorized",
+    "register_wh": "1000",
+    "meter_serial_number": "M-1",
+    "stopped_reason": None,
+    "cost": None,
+    "values": [
+        {
+            "at": "2026-03-01T12:00:00.000Z",
+            "context": "Transaction.Begin",
+            "measurand": "Energy.Active.Import.Register",
+            "phase": None,
+            "value": "1000",
+            "unit": "Wh",
+        }
+    ],
+}
+_WHO = {"id_token": "…D4E5", "seconds": 3600}
+LETTER: dict[str, Any] = {
+    "session": {**SESSIONS[0], **_WHO},
+    "letter": {**QUEUE["dead_letters"][0], **_OF_LETTER},
+    "others": [{**QUEUE["dead_letters"][0], "row": 10, "seq_no": 1, "event": "Ended", "error": "", "state": "held"}],
+}
+EXPORT: dict[str, Any] = {
+    "messages": [{"session": LETTER["session"], "message": LETTER["letter"]}],
+    "next": None,
+}
+
 EXAMPLES: list[tuple[str, Any]] = [
     ("status", STATUS),
     ("status", STATUS_IN_TROUBLE),
@@ -318,7 +349,10 @@ EXAMPLES: list[tuple[str, Any]] = [
     ("meter", METER),
     ("sessions", SESSIONS),
     ("queue", QUEUE),
-    ("queue.resend", {"depth": 4}),
+    ("deadletters", LETTERS),
+    ("deadletters.show", LETTER),
+    ("deadletters.resend", {"resent": 1, "left": 0, "depth": 4}),
+    ("deadletters.export", EXPORT),
     ("events", EVENTS),
     ("config", CONFIG),
     ("config.set", SET),

@@ -36,7 +36,14 @@ class Daemon:
     failure: Exception | None = None
 
     def service(self) -> Service:
-        integers = {"why": "evse", "meter": "evse", "sessions": "limit", "events": "limit", "queue.resend": "row"}
+        integers = {
+            "why": "evse",
+            "meter": "evse",
+            "sessions": "limit",
+            "events": "limit",
+            "deadletters.show": "row",
+            "deadletters.resend": "row",
+        }
         methods = []
         for name in self.answers:
             params = [Param(name=integers[name], type=ParamType.INTEGER, description="")] if name in integers else []
@@ -102,7 +109,13 @@ QUESTIONS: list[tuple[str, tuple[str, dict[str, Json]]]] = [
     ("sessions", ("sessions", {})),
     ("sessions 7", ("sessions", {"limit": 7})),
     ("queue", ("queue", {})),
-    ("queue resend 9", ("queue.resend", {"row": 9})),
+    ("deadletters", ("deadletters", {})),
+    ("deadletters list", ("deadletters", {})),
+    ("deadletters show 9", ("deadletters.show", {"row": 9})),
+    ("deadletters resend 9", ("deadletters.resend", {"row": 9})),
+    ("deadletters resend --all", ("deadletters.resend", {})),
+    ("deadletters export", ("deadletters.export", {})),
+    ("deadletters export a.csv", ("deadletters.export", {"file": "a.csv"})),
     ("events 3", ("events", {"limit": 3})),
     ("config", ("config", {})),
     ("config show", ("config", {})),
@@ -121,7 +134,8 @@ def test_words_become_a_question(line: str, asked: tuple[str, dict[str, Json]]) 
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "why 1", "meter", "sessions", "queue", "queue resend 9", "events", "config", "config set A b"]
+    "command",
+    ["status", "why 1", "meter", "sessions", "queue", "deadletters show 9", "deadletters resend 9", "events", "config", "config set A b"],
 )
 async def test_a_command_prints_its_answer_and_exits_0(daemon: Daemon, command: str) -> None:
     ran = await ctl(*command.split(), path=daemon.path)
@@ -176,7 +190,11 @@ async def test_help_and_version_need_no_daemon() -> None:
         ("events " + "9" * 5000, "LIMIT must be a whole number"),
         ("config set A", "not understood: config set A"),
         ("config set A b c", "not understood: config set A b c"),
-        ("queue resend", "not understood: queue resend"),
+        ("queue resend 9", "not understood: queue resend 9"),
+        ("deadletters resend", "not understood: deadletters resend"),
+        ("deadletters show x", "not understood: deadletters show x"),
+        ("deadletters export a.xls", "not understood: deadletters export a.xls"),
+        ("queue --all", "unknown option --all"),
         ("--jsonn status", "unknown option --jsonn"),
         ("status --socket", "--socket needs a path"),
         ("status --socket=", "--socket needs a path"),
@@ -260,7 +278,7 @@ sys.exit(main(sys.argv[2:]))
     [
         (OTHER + 2, "status", 3, "become a member of the group charger-agent"),
         (OTHER + 1, "config set A b", 3, "config.set is for the role technician; you are observer"),
-        (OTHER + 1, "queue resend 9", 3, "queue.resend is for the role technician; you are observer"),
+        (OTHER + 1, "deadletters resend --all", 3, "deadletters.resend is for the role technician; you are observer"),
         (OTHER + 1, "status", 0, ""),
         (OTHER + 1, "config", 0, ""),
     ],

@@ -115,10 +115,41 @@ def test_queue() -> None:
     assert lines("queue", ex.QUEUE) == [
         "portal offline, 1 message waits, outstanding: -",
         f"      12 Ended    seqNo 3    -                         for 60 min, 0 refused, sent, transaction {ex.ID}",
-        "1 dead letter; to send one again: chargerctl queue resend ROW",
+        "1 dead letter; to send one again: chargerctl deadletters resend ROW",
         f"       9 Started  seqNo 0    2026-03-01T12:00:00.000Z  refused 5 times, transaction {ex.ID}: InternalError: no such card",
     ]
-    assert lines("queue.resend", {"depth": 4}) == ["back in the queue; 4 messages wait"]
+
+
+def test_dead_letters() -> None:
+    assert lines("deadletters", ex.LETTERS) == [
+        "1 dead letter; when the cause is cured: chargerctl deadletters resend ROW",
+        f"       9 Started  seqNo 0    2026-03-01T12:00:00.000Z  refused 5 times, transaction {ex.ID}: InternalError: no such card",
+    ]
+    assert lines("deadletters", {"letters": [], "next": None}) == [
+        "no dead letters: the portal has taken every message, or they still wait (chargerctl queue)"
+    ]
+    assert lines("deadletters.resend", {"resent": 1, "left": 0, "depth": 4}) == ["1 back in the queue; 4 messages wait"]
+    assert lines("deadletters.resend", {"resent": 3, "left": 2, "depth": 1}) == [
+        "3 back in the queue; 1 message waits",
+        "2 stay: other messages of their sessions still wait; send them again when those are through",
+    ]
+
+
+def test_one_dead_letter_with_its_session() -> None:
+    shown = lines("deadletters.show", ex.LETTER)
+    assert shown[0] == "9: Started Authorized, seqNo 0, 2026-03-01T12:00:00.000Z"
+    assert "  set aside  5 refusals: InternalError: no such card" in shown
+    assert "  value      2026-03-01T12:00:00.000Z Transaction.Begin Energy.Active.Import.Register 1000 Wh" in shown
+    assert "  who        EVSE 1, card …D4E5" in shown
+    assert shown[-2:] == [
+        "not delivered either:",
+        f"  held        10 Ended    seqNo 1    2026-03-01T12:00:00.000Z  refused 5 times, transaction {ex.ID}: -",
+    ]
+    broken = {
+        **ex.LETTER,
+        "session": {"transaction_id": ex.ID, "remote_id": 7, "evse": 1, "problem": "damaged", "id_token": None, "seconds": None},
+    }
+    assert "  damaged" in lines("deadletters.show", broken)
 
 
 def test_events() -> None:

@@ -33,7 +33,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 ROOT = Path(__file__).parents[2]
 CARD = "04A1B2C3D4E5F6"
-METHODS = ("status", "why", "meter", "sessions", "queue", "events", "config", "rpc.discover")
+METHODS = ("status", "why", "meter", "sessions", "queue", "deadletters", "deadletters.export", "events", "config", "rpc.discover")
 
 
 class Rig(Site):
@@ -303,7 +303,7 @@ def test_a_dead_letter_is_shown_without_the_token_and_can_be_sent_again(tmp_path
         await asyncio.sleep(20)
         store = rig.app.store
         notice = replace(build.notice(), id_token=IdToken(CARD))
-        await store.commit([build.record()], [notice])
+        await store.commit([replace(build.record(), id_token=IdToken(CARD))], [notice])
         (row,) = await store.rows(0, 10)
         error = f"InternalError: card {CARD.lower()} is unknown"
         store.mark(DeadLettered(row_id=row.row_id, transaction_id=row.notice.transaction_id, error=error))
@@ -318,10 +318,25 @@ def test_a_dead_letter_is_shown_without_the_token_and_can_be_sent_again(tmp_path
         (session,) = await rig.diagnose("sessions")
         assert session["dead_letters"] == 1
 
-        ran = await rig.chargerctl("queue", "resend", "999")
+        shown = await rig.diagnose("deadletters.show", row=letter["row"])
+        assert shown["session"]["id_token"] == "…" + CARD[-4:], "who bills by hand has to find the customer"
+        assert shown["letter"]["error"] == letter["error"]
+        assert shown["letter"]["register_wh"] == "1000"
+        assert shown["letter"]["values"][0]["measurand"] == "Energy.Active.Import.Register"
+        assert await rig.diagnose("deadletters") == {"letters": [letter], "next": None}
+        export = await rig.diagnose("deadletters.export")
+        assert export == {"messages": [{"session": shown["session"], "message": shown["letter"]}], "next": None}
+        file = tmp_path / "dead.json"
+        ran = await rig.chargerctl("deadletters", "export", str(file))
+        assert (ran.returncode, ran.stdout) == (0, f"1 sessions written to {file}\n")
+        assert CARD not in file.read_text(encoding="utf-8")
+        ran = await rig.chargerctl("deadletters", "show", str(letter["row"]))
+        assert (ran.returncode, CARD in ran.stdout, "register   1000 Wh" in ran.stdout) == (0, False, True)
+
+        ran = await rig.chargerctl("deadletters", "resend", "999")
         assert (ran.returncode, "there is no dead letter 999" in ran.stderr) == (1, True)
-        ran = await rig.chargerctl("queue", "resend", str(letter["row"]))
-        assert (ran.returncode, ran.stdout) == (0, "back in the queue; 1 message waits\n")
+        ran = await rig.chargerctl("deadletters", "resend", str(letter["row"]))
+        assert (ran.returncode, ran.stdout) == (0, "1 back in the queue; 1 message waits\n")
         queue = await rig.diagnose("queue")
         assert (queue["depth"], queue["dead_letters"]) == (1, [])
 

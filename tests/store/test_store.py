@@ -24,6 +24,7 @@ from agent.domain.variables import ValueSource, VariableKey, parse_variable_key
 from agent.store import store as store_module
 from agent.store import tables
 from agent.store.store import FILE_NAME, Store
+from agent.store.tables import Position
 from tests.store.build import BOOT, EPOCH, TOKEN, at, end_notice, ended, meter_value, notice, now, reading, record, transaction_id
 
 OTHER_BOOT = "5b6f7e1c-0000-4000-8000-000000000002"
@@ -479,6 +480,76 @@ async def test_what_follows_a_dead_start_is_held_and_sent_again_with_it(tmp_path
             store.mark(delivered(row))
         await store.flush()
         assert (await store.sessions())[1].is_delivered
+
+
+@pytest.mark.pain(7)
+async def test_a_stop_that_is_sent_again_carries_the_number_of_its_transaction(tmp_path: Path) -> None:
+    """1.6: nothing of the transaction waited any more, so its number was forgotten in memory; without it the Stop can never go."""
+    async with opened(tmp_path) as store:
+        await store.commit([ended(1)], [notice(1, 0), end_notice(1, 1)])
+        start, end = await store.rows(0, 10)
+        store.mark(delivered(start, 77))
+        store.mark(dead(end))
+        await idle(store)
+        assert store.remote_id(transaction_id(1)) is None
+        await store.resend_dead(end.row_id)
+        assert (store.remote_id(transaction_id(1)), store.transaction_id(77)) == (77, transaction_id(1))
+        (again,) = await store.rows(0, 10)
+        store.mark(delivered(again))
+        await store.flush()
+        assert store.remote_id(transaction_id(1)) is None
+        assert (await store.sessions())[0].is_delivered
+
+
+async def test_all_dead_letters_are_sent_again_but_those_that_would_overtake(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in (1, 2, 3):
+            await store.commit([ended(number)], [notice(number, 0), notice(number, 1), end_notice(number, 2)])
+        rows = await store.rows(0, 10)
+        for row in (rows[0], rows[1], rows[3], rows[7]):
+            store.mark(dead(row))
+        for row in (rows[2], rows[4], rows[5], rows[6]):
+            store.mark(delivered(row))
+        await idle(store)
+        await store.flush()
+        assert [letter.row_id for letter in await store.dead_letters(2, after=rows[0].row_id)] == [rows[1].row_id, rows[3].row_id]
+        assert await store.resend_all_dead() == 3
+        assert seqs(await store.rows(rows[-1].row_id, 10)) == [("01", 0), ("01", 1), ("01", 2), ("02", 0), ("02", 1), ("02", 2)]
+        (left,) = await store.dead_letters()
+        assert left.transaction_id == transaction_id(3), "its Ended still waits"
+        assert await store.resend_all_dead() == 0
+
+
+@pytest.mark.pain(7)
+async def test_everything_that_bills_a_session_with_a_dead_letter_can_be_read_in_pages(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in (1, 2, 3):
+            await store.commit([ended(number)], [notice(number, 0), notice(number, 1), end_notice(number, 2)])
+        rows = await store.rows(0, 10)
+        store.mark(delivered(rows[0], 5))
+        store.mark(dead(rows[1]))
+        store.mark(dead(rows[6]))
+        store.mark(delivered(rows[7]))
+        await store.flush()
+        found: list[tuple[str, int, str, int | None]] = []
+        after: Position | None = Position()
+        while after is not None:
+            page = await store.undelivered(2, after)
+            found += [
+                (m.transaction_id[-2:], m.seq_no, m.state, s.energy_wh if (s := session.record) else None) for session, m in page.messages
+            ]
+            after = page.end
+        assert found == [
+            ("01", 1, "dead", 1500),
+            ("01", 2, "queued", 1500),
+            ("03", 0, "dead", 1500),
+            ("03", 1, "held", 1500),
+            ("03", 2, "queued", 1500),
+        ]
+        beside = await store.messages_beside(rows[6].row_id, 10)
+        assert [message.seq_no for _, message in beside.messages] == [0, 1, 2]
+        with pytest.raises(StoreError, match="no dead letter"):
+            await store.messages_beside(rows[2].row_id, 10)
 
 
 async def test_an_unreadable_notice_goes_to_dead_letters_and_the_queue_goes_on(tmp_path: Path) -> None:
