@@ -302,7 +302,7 @@ class App:
         self.driver = open_driver(config.hal.driver, self._hal_setup())
         board = cast("BoardClock", getattr(self.driver, "clock", None) or SystemClock())
         self.clock = Clock(board, self.boot_id)
-        self.store = await Store.open(config.store.directory, boot_id=self.boot_id, now=self.clock.now)
+        self.store = await Store.open(config.store.directory, boot_id=self.boot_id, now=self.clock.now, station_id=config.station.id)
         stack.push_async_callback(self.store.aclose)
         self._remember_time()
         recovered = await self.store.recover()

@@ -453,6 +453,7 @@ def _configure(db: sqlite3.Connection, path: Path) -> None:
         )
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA secure_delete = ON")  # erased personal data must be gone from the file; most builds do it anyway
     db.execute("PRAGMA wal_autocheckpoint = 0")  # it would be done inside the commit that everything waits for
     db.execute(f"PRAGMA journal_size_limit = {2 * CHECKPOINT_LOG_BYTES}")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

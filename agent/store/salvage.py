@@ -2,14 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+from agent.domain.ledger import make_row
 from agent.domain.metering import MeterValue
 from agent.domain.notices import TransactionNotice
 from agent.domain.records import CacheEntry, EvseRecord, StationRecord, StoredVariable
 from agent.domain.transaction import TransactionRecord
+from agent.store import ledger
 from agent.store.database import connect
 from agent.store.serial import load
 from agent.store.tables import MeterLifetime
@@ -58,10 +60,33 @@ def salvage(damaged: Path, db: sqlite3.Connection) -> str:
                     lost += 1
         saved_values = _copy_simple(old, db, "ended_values", ("ordinal", "position", "value"), lambda row: load(str(row[2]), MeterValue))
         saved_anchors = _copy_simple(old, db, "clock_anchors", ("boot_id", "mono_ms", "utc"), None)
+        _salvage_ledger(old, db)
         db.execute("COMMIT")
     counts = ", ".join(f"{count} from {table}" for table, count in saved.items() if count)
     extra = f", {saved_values} samples, {saved_anchors} clock anchors" if saved_values or saved_anchors else ""
     return f"Saved: {counts or 'nothing'}{extra}; {lost} rows made no sense. What could not be read at all is only in the old file."
+
+
+def _salvage_ledger(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
+    """Copy what still proves itself of the chain, and go on behind a row that says what was lost."""
+    try:
+        old.execute("SELECT 1 FROM ledger LIMIT 1").fetchone()
+    except sqlite3.OperationalError:  # no such table: a file of the first schema
+        return
+    except sqlite3.Error:
+        pass
+    for row in _readable(old, "ledger", ("entry", "transaction_id", "previous", "body_hash", "hash", "body")):
+        with suppress(sqlite3.Error):
+            if make_row(int(str(row[0])), str(row[2]), str(row[5])).hash == row[4]:
+                db.execute("INSERT INTO ledger (entry, transaction_id, previous, body_hash, hash, body) VALUES (?, ?, ?, ?, ?, ?)", row)
+    _copy_simple(old, db, "ledger_disclosures", ("entry", "name", "salt", "value"), None)
+    _copy_simple(old, db, "ledger_heads", ("entry", "statement", "signature", "key_id"), None)
+    _copy_simple(old, db, "ledger_base", ("base_id", "through"), None)
+    verdict = ledger.verify(db)
+    said = [signed.head for signed in ledger.heads(db, 1) if signed.head is not None]
+    known = [head for head in (verdict.head, *said) if head is not None]
+    old_head = max(known, key=lambda head: head.index, default=None)
+    ledger.append_gap(db, list(verdict.missing), old_head, why="the file was damaged")
 
 
 def _insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], row: Row) -> None:

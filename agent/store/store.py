@@ -15,12 +15,13 @@ from typing import Final
 
 from agent.domain.errors import StoreError
 from agent.domain.ids import EvseId, TransactionId
+from agent.domain.ledger import SignedHead
 from agent.domain.notices import TransactionNotice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, OutboxRow
 from agent.domain.records import Record, Recovered
 from agent.domain.time import Instant
 from agent.domain.values import dataclass
-from agent.store import tables
+from agent.store import ledger, tables
 from agent.store.database import Database, Opening
 from agent.store.salvage import salvage
 from agent.store.tables import (
@@ -76,8 +77,9 @@ class StoreStatus:
 class Store:
     """The open store. Every method belongs to the event loop on which it was opened."""
 
-    def __init__(self, database: Database, books: Books, *, boot_id: str, now: Callable[[], Instant]) -> None:
+    def __init__(self, database: Database, books: Books, *, boot_id: str, now: Callable[[], Instant], station_id: str = "") -> None:
         """Use `open` instead."""
+        self._station_id = station_id
         self._db = database
         self._books = books
         self._boot_id = boot_id
@@ -93,12 +95,14 @@ class Store:
         self._flushing: asyncio.Task[None] | None = None
         self._flush_again = False
         self._timer: asyncio.TimerHandle | None = None
+        self.ledger_grew = asyncio.Event()
+        """Set when sessions were added to the chain; whoever signs its head clears it."""
         self.was_orderly: bool | None = None
         """Whether the run before this one ended in order; None before `recover`, and on the very first run."""
 
     @classmethod
-    async def open(cls, directory: Path, *, boot_id: str, now: Callable[[], Instant]) -> "Store":
-        """Open the store in a directory, which is made when it is missing.
+    async def open(cls, directory: Path, *, boot_id: str, now: Callable[[], Instant], station_id: str = "") -> "Store":
+        """Open the store in a directory, which is made when it is missing. `station_id` is written into the chain of sessions.
 
         A damaged file is moved aside and salvaged. Where the disk refuses, what can be read is served from memory and every commit fails
         until the disk takes writes again: see `remarks` and `is_durable`. Raises StoreError for what only a person can cure: a file of a
@@ -108,7 +112,7 @@ class Store:
         stamp = f"{boot_id[:8]}-{moment.mono_ms}" if moment.utc is None else f"{moment.utc:%Y%m%dT%H%M%SZ}"
         database = await Database.open(Opening(path=directory / FILE_NAME, stamp=stamp, salvage=salvage))
         try:
-            return cls(database, await database.read(tables.load_books), boot_id=boot_id, now=now)
+            return cls(database, await database.read(tables.load_books), boot_id=boot_id, now=now, station_id=station_id)
         except BaseException:
             await database.aclose()
             raise
@@ -339,6 +343,24 @@ class Store:
         self._pending.lifetimes[evse_id] = lifetime
         self._flush_within(LIFETIME_DELAY_S)
 
+    async def ledger_state(self) -> ledger.ChainState | None:
+        """The end of the chain of finished sessions, None while it is empty. Raises StoreError."""
+        return await self._db.read(ledger.state)
+
+    async def ledger_page(self, after: int, limit: int) -> ledger.Page:
+        """Rows of the chain behind `after`, each compared with what is kept beside it. Raises StoreError."""
+        return await self._db.read(lambda db: ledger.page(db, after, limit))
+
+    async def ledger_heads(self, limit: int) -> Sequence[SignedHead]:
+        """What the device said about the newest row, the newest statement first. Raises StoreError."""
+        await self.flush()
+        return await self._db.read(lambda db: ledger.heads(db, limit))
+
+    def keep_head(self, signed: SignedHead) -> None:
+        """Keep a statement about the chain's head; it rides with the next commit, at most 5 s later."""
+        self._pending.head = signed
+        self._flush_within(MARK_DELAY_S)
+
     async def sessions(self, limit: int = 50) -> Sequence[StoredTransaction]:
         """The newest transactions, the newest first. Raises StoreError."""
         return await self._db.read(lambda db: tables.transactions(db, limit))
@@ -398,6 +420,9 @@ class Store:
             def work(db: sqlite3.Connection) -> Written:
                 written = Written()
                 tables.write_records(db, records, self._ended_values, written)
+                written.rows_proved = ledger.append(db, written.settled, station=self._station_id)
+                if pending.run is not None:
+                    written.rows_proved += ledger.append_missing(db, station=self._station_id)
                 tables.enqueue(db, notices, written)
                 tables.write_pending(db, pending, written)
                 if depth + written.rows_added > tables.MAX_QUEUED:
@@ -413,6 +438,8 @@ class Store:
 
     def _keep_books(self, pending: Pending, written: Written) -> None:
         self._pending.forget(pending)
+        if written.rows_proved:
+            self.ledger_grew.set()
         if not self._pending:
             self._cancel_timer()
         self._books.depth += written.rows_added - written.rows_gone

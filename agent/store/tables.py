@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, assert_never
 from agent.domain.authorization import IdToken
 from agent.domain.errors import StoreError
 from agent.domain.ids import EvseId, TransactionId
+from agent.domain.ledger import SignedHead
 from agent.domain.metering import MeterValue
 from agent.domain.notices import TransactionNotice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, OutboxRow
@@ -18,6 +19,7 @@ from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Reco
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType, TransactionRecord
 from agent.domain.values import dataclass
+from agent.store.ledger import write_head
 from agent.store.serial import UnreadableError, dump, load
 
 T = TypeVar("T")
@@ -69,10 +71,11 @@ class Pending:
     anchors: dict[str, Anchor] = field(default_factory=dict)
     lifetimes: dict[EvseId, MeterLifetime] = field(default_factory=dict)
     run: Run | None = None
+    head: SignedHead | None = None
 
     def copy(self) -> "Pending":
         """What is pending now: a unit of work writes this while more may be added."""
-        return Pending(dict(self.marks), dict(self.anchors), dict(self.lifetimes), self.run)
+        return Pending(dict(self.marks), dict(self.anchors), dict(self.lifetimes), self.run, self.head)
 
     def forget(self, written: "Pending") -> None:
         """Drop what is on disk now, except where something newer has taken its place."""
@@ -81,9 +84,11 @@ class Pending:
         _drop_same(self.lifetimes, written.lifetimes)
         if self.run is written.run:
             self.run = None
+        if self.head is written.head:
+            self.head = None
 
     def __bool__(self) -> bool:
-        return bool(self.marks or self.anchors or self.lifetimes or self.run)
+        return bool(self.marks or self.anchors or self.lifetimes or self.run or self.head)
 
 
 K = TypeVar("K")
@@ -106,6 +111,8 @@ class Written:
     rows_thinned: int = 0
     letters: int = 0
     """Dead letters that wait again."""
+    rows_proved: int = 0
+    """Finished sessions that were added to the chain."""
     settled: list[TransactionId] = field(default_factory=list)
     """Ended transactions of which nothing waits any more."""
     ended_values: EndedValues = field(default_factory=dict)
@@ -297,6 +304,8 @@ def write_pending(db: sqlite3.Connection, pending: Pending, written: Written) ->
         db.execute("INSERT OR REPLACE INTO meter_lifetimes (evse_id, record) VALUES (?, ?)", (lifetime.evse_id, dump(lifetime)))
     if pending.run is not None:
         _write_run(db, pending.run)
+    if pending.head is not None:
+        write_head(db, pending.head)
 
 
 def _write_mark(db: sqlite3.Connection, mark: Mark, written: Written) -> int | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from agent.domain.outbox import Delivered
 from agent.domain.transaction import TransactionRecord
+from agent.store import ledger
 from agent.store.serial import load
 from agent.store.store import FILE_NAME, Store
 from tests.store.build import BOOT, end_notice, ended, notice, now, record
@@ -140,6 +141,8 @@ def compare(
             if load(text, TransactionRecord).next_seq_no != queued_to
         ]
         check = db.execute("PRAGMA integrity_check").fetchone()[0]
+        proof = ledger.verify(db)
+        (finished,) = db.execute("SELECT count(*) FROM transactions WHERE is_open = 0").fetchone()
     seen = set(delivering)
     return {
         "steps": steps,
@@ -150,6 +153,9 @@ def compare(
         "twice in the queue": sorted({row for row in queue if queue.count(row) > 1}),
         "out of order": [number for number, _ in queue if (seqs := [s for n, s in queue if n == number]) != sorted(seqs)],
         "state and message apart": ahead,
+        "finished": finished,
+        "broken in the chain": [problem.text for problem in proof.problems],
+        "finished and not in the chain": [] if proof.sessions == finished else [finished - proof.sessions],
         "integrity": [] if check == "ok" else [check],
     }
 

@@ -19,6 +19,7 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path: Path, seed: int) -
     assert len(rounds) == 12
     assert sum(each["steps"] for each in rounds) > 100, "the worker worked"
     assert rounds[-1]["delivered"] > 10
+    assert rounds[-1]["finished"] > 3, "there is a chain to prove after every kill"
     for each in rounds:
         wrong = {name: value for name, value in each.items() if isinstance(value, list) and value}
         assert not wrong, each
