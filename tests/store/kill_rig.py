@@ -5,6 +5,7 @@ and then compares the database with what was said. It prints one JSON object for
 """
 
 import asyncio
+import hashlib  # noqa: F401 - the workers are forked from here and find it loaded
 import json
 import os
 import random
