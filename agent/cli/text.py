@@ -87,6 +87,20 @@ def _portal(csms: Row) -> Iterator[str]:
         yield f"          last error: {csms['last_error']}"
         if csms["cure"]:
             yield f"          cure: {csms['cure']}"
+    if csms["insecure"]:
+        yield f"          INSECURE: {csms['insecure']}"
+    if csms["tls"] is not None:
+        yield from _tls(_row(csms["tls"]))
+
+
+def _tls(tls: Row) -> Iterator[str]:
+    if tls["is_unsure"]:
+        yield "          TLS: nobody has said what time it is; the certificates are judged again when somebody does"
+    if tls["cure"]:
+        yield f"          ALARM: {tls['text']}"
+        yield f"          cure: {tls['cure']}"
+    elif tls["text"]:
+        yield f"          TLS: {tls['text']}"
 
 
 def _storage(storage: Row) -> Iterator[str]:

@@ -57,6 +57,8 @@ _CSMS: Final = _object(
     flaps=_COUNT,
     last_error=_TEXT,
     cure=_TEXT,
+    insecure=_TEXT,
+    tls=_or_null(_object(is_unsure=_BOOL, expires=_or_null(_TEXT), text=_TEXT, cure=_TEXT)),
 )
 
 _CLOCK: Final = _object(

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.domain.commands import (
     Command,
@@ -64,7 +64,19 @@ from agent.ocpp_client.rpc import (
     encode_result,
     parse,
 )
-from agent.ocpp_client.transport import CLOSE_TIMEOUT_S, ClientSettings, ConnectFailed, Connection, ConnectionLost, NetworkLike, Transport
+from agent.ocpp_client.transport import (
+    CLOSE_TIMEOUT_S,
+    ClientSettings,
+    ConnectFailed,
+    Connection,
+    ConnectionLost,
+    NetworkLike,
+    TimeSource,
+    Transport,
+)
+
+if TYPE_CHECKING:
+    from agent.ocpp_client.tls import Validity
 
 ANSWER_DEADLINE_S = 25.0
 """A CSMS gives up after 30 s; an InternalError before that says more than silence."""
@@ -109,7 +121,10 @@ class ClientTuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStatus:
-    """What a technician wants to know. Ages are seconds. `queue_depth` counts the rows read so far, there may be others."""
+    """What a technician wants to know. Ages are seconds. `queue_depth` counts the rows read so far, there may be others.
+
+    `chain`: the certificates of the newest TLS connection. `is_unsure`: their dates could not be judged yet, nobody knew the time.
+    """
 
     state: LinkState
     subprotocol: str | None
@@ -123,6 +138,9 @@ class ClientStatus:
     last_error: str
     cure: str
     next_attempt_s: float | None
+    security_profile: int
+    chain: "tuple[Validity, ...]"
+    is_unsure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +180,7 @@ class OcppClient:
     `adapters` in the order in which their subprotocols are offered. `new_id` gives UUIDs (36 characters).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another part of the outside
         self,
         *,
         settings: ClientSettings,
@@ -173,9 +191,12 @@ class OcppClient:
         network: NetworkLike,
         boot_info: BootInfo,
         new_id: Callable[[], str],
+        time_source: TimeSource | None = None,
     ) -> None:
-        """Raises ValueError when the settings contradict each other."""
-        self._transport = Transport(settings, network, tuple(adapters))
+        """Raises ValueError when the settings contradict each other. Without `time_source` the system's clock is right."""
+        self._transport = Transport(settings, network, tuple(adapters), time_source)
+        self._security_profile = settings.security_profile
+        self._chain: tuple[Validity, ...] = ()
         self._adapters = dict(adapters)
         self._adapter = next(iter(self._adapters.values()))
         self._outbox = outbox
@@ -288,6 +309,9 @@ class OcppClient:
             last_error=self._last_error,
             cure=self._cure,
             next_attempt_s=None if self._next_attempt is None else max(0.0, self._next_attempt - now),
+            security_profile=self._security_profile,
+            chain=self._chain,
+            is_unsure=self._connection is not None and self._connection.is_unsure,
         )
 
     @property
@@ -382,6 +406,7 @@ class OcppClient:
         self._connection = connection
         self._leave = asyncio.get_running_loop().create_future()
         self._subprotocol = connection.subprotocol
+        self._chain = connection.chain
         self._adapter = self._adapters[connection.subprotocol]
         self._answered_calls = AnsweredCalls()
         self._warned = False
@@ -768,7 +793,8 @@ class OcppClient:
             if due is Due.BOOT_NOTIFICATION:
                 self._link.boot_refused(_now(), self._chance)
             return
-        self._report_clock(reply.current_time)
+        if not self._report_clock(reply.current_time):
+            return
         heartbeat_s = self._tuning.heartbeat_s
         change = self._link.boot_answered(reply, _now(), self._chance)
         _logger.info("BootNotification answered status=%s interval=%s", reply.status, reply.interval_s)
@@ -873,9 +899,23 @@ class OcppClient:
         _logger.info("link state=%s report_all=%s", change.state, change.report_all)
         self._sink.post(change)
 
-    def _report_clock(self, utc: datetime | None) -> None:
-        if utc is not None:
+    def _report_clock(self, utc: datetime | None) -> bool:
+        """Pass the CSMS's time on. False: by it the CSMS's own certificate has expired, nobody else knew, and the connection ends."""
+        connection = self._connection
+        if utc is None or connection is None:
+            return True
+        problem = connection.date_problem(utc)
+        if not problem:
+            connection.is_unsure = False
             self._sink.clock_reported(utc)
+            return True
+        if connection.is_unsure and "expired" in problem:
+            self._part(f"TLS: {problem}", "the CSMS operator must renew its certificate, or set its clock")
+            return False
+        # It cannot be true: somebody who knows the time let this certificate pass, or it was not made yet.
+        reason = f"the CSMS says that it is {utc:%Y-%m-%d}, which is not believed: {problem}"
+        self._note_error(reason, "the CSMS operator must set its clock")
+        return True
 
     def _authorization_failed(self, notice: AuthorizeNotice, reason: str) -> None:
         """Posted from the loop, never from inside `send`: the core is not to be called from its own effect."""

@@ -9,9 +9,10 @@ import logging
 import socket
 from base64 import b64encode
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from agent.domain.errors import PeerError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.http11 import Response
 
+    from agent.ocpp_client.tls import Dates, Validity
+
 OPEN_TIMEOUT_S = 30.0
 """From the name lookup to the end of the upgrade, whatever the server drips."""
 CLOSE_TIMEOUT_S = 2.0
@@ -31,6 +34,11 @@ _TCP_USER_TIMEOUT_MS = 60_000
 _PATH_SAFE = "!$&'()*+,;=:@"
 _REDIRECTS = range(300, 400)
 
+_AGREES: Final = timedelta(hours=1)
+"""The system's clock is good enough for OpenSSL while it is so near to the time service's."""
+_GRACE: Final = timedelta(days=1)
+
+_log = logging.getLogger(__name__)
 _wire_log = logging.getLogger("agent.ocpp_client.wire")
 _wire_log.setLevel(logging.WARNING)  # at DEBUG websockets would log the password header and every id token
 
@@ -40,6 +48,16 @@ class NetworkLike(Protocol):
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """A connected, non-blocking TCP socket. Raises OSError."""
+
+
+class TimeSource(Protocol):
+    """What is known about the time of day (`runtime.clock.Clock`)."""
+
+    def ntp_utc(self) -> datetime | None:
+        """The time while a time service keeps it, whoever the CSMS is."""
+
+    def not_before(self) -> datetime:
+        """It cannot be earlier than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +98,26 @@ class ConnectionLost(PeerError):
 
 
 class Connection:
-    """An open WebSocket with an agreed subprotocol."""
+    """An open WebSocket with an agreed subprotocol.
 
-    def __init__(self, websocket: "ClientConnection", subprotocol: str) -> None:
+    `chain` is the server's verified chain, empty without TLS. `is_unsure`: nobody knew what time it was, so only those certificates were
+    refused that must have expired; `date_problem` judges again when the CSMS has told the time.
+    """
+
+    def __init__(self, websocket: "ClientConnection", subprotocol: str, *, is_unsure: bool = False) -> None:
         self._websocket = websocket
         self.subprotocol = subprotocol
+        self.is_unsure = is_unsure
+        self.chain = _chain(websocket)
+
+    def date_problem(self, utc: datetime) -> str:
+        """What is wrong with the server's chain at this time; empty where nothing is, or there is no TLS."""
+        if not self.chain:
+            return ""
+        from agent.ocpp_client.tls import Dates, wrong_date
+
+        wrong = wrong_date(self.chain, Dates(utc=utc, is_certain=True))
+        return "" if wrong is None else wrong.verify_message
 
     async def receive(self) -> str | bytes:
         """The next message. Raises ConnectionLost."""
@@ -132,11 +165,14 @@ class Connection:
 class Transport:
     """Opens connections to one CSMS."""
 
-    def __init__(self, settings: ClientSettings, network: NetworkLike, subprotocols: Sequence[str]) -> None:
-        """Check the settings. Raises ValueError naming the wrong one and what is allowed."""
+    def __init__(
+        self, settings: ClientSettings, network: NetworkLike, subprotocols: Sequence[str], time_source: TimeSource | None = None
+    ) -> None:
+        """Check the settings. Without `time_source` the system's clock is right. Raises ValueError: what is wrong, and what is allowed."""
         parts = _checked_url(settings)
         self._settings = settings
         self._network = network
+        self._time = time_source
         self._subprotocols = tuple(subprotocols)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "wss" else 80)
@@ -151,7 +187,7 @@ class Transport:
 
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
-                websocket = await self._upgrade()
+                websocket, is_unsure = await self._upgrade()
         except TimeoutError:
             raise ConnectFailed(
                 f"the CSMS at {self._host}:{self._port} did not finish the WebSocket handshake within {OPEN_TIMEOUT_S:g} s",
@@ -168,14 +204,55 @@ class Transport:
                 f"the CSMS agreed to none of {', '.join(self._subprotocols)}",
                 cure="set ocpp.versions to a version that the CSMS speaks, and check the path of ocpp.url",
             )
-        return Connection(websocket, websocket.subprotocol)
+        return Connection(websocket, websocket.subprotocol, is_unsure=is_unsure)
 
-    async def _upgrade(self) -> "ClientConnection":
+    async def _upgrade(self) -> "tuple[ClientConnection, bool]":
+        """Connect, with TLS by the best time that is known, and say whether that was too little to be sure."""
+        headers = self._authorization()
+        if not self._is_secure:
+            return await self._dial(headers, None), False
+        import ssl
+
+        dates = self._dates()
+        if dates is None:
+            try:
+                return await self._dial(headers, await self._tls_context()), False
+            except ssl.SSLCertVerificationError as error:
+                dates = self._dates_of_a_slow_clock(error)
+                if dates is None:
+                    raise
+        if not dates.is_certain:
+            _log.warning(
+                "TLS without knowing the time: certificates are refused only if they expired before %s, until the CSMS tells the time",
+                dates.utc.isoformat(timespec="seconds"),
+            )
+        return await self._dial(headers, await self._read_roots(dates)), not dates.is_certain
+
+    def _dates(self) -> "Dates | None":
+        """What to judge certificates by; None while the system's clock, and with it OpenSSL, is good enough."""
+        if self._time is None:
+            return None
+        from agent.ocpp_client.tls import Dates
+
+        system = datetime.now(UTC)
+        utc = self._time.ntp_utc()
+        if utc is not None:
+            return None if abs(system - utc) <= _AGREES else Dates(utc=utc, is_certain=True)
+        at_least = self._time.not_before()
+        return Dates(utc=at_least, is_certain=False) if system < at_least - _GRACE else None
+
+    def _dates_of_a_slow_clock(self, error: "ssl.SSLCertVerificationError") -> "Dates | None":
+        """A certificate that is not valid *yet*, by a clock that nobody vouches for, says more about the clock."""
+        from agent.ocpp_client.tls import NOT_YET_VALID, Dates
+
+        if self._time is None or getattr(error, "verify_code", 0) != NOT_YET_VALID or self._time.ntp_utc() is not None:
+            return None
+        return Dates(utc=max(self._time.not_before(), datetime.now(UTC)), is_certain=False)
+
+    async def _dial(self, headers: dict[str, str], context: "ssl.SSLContext | None") -> "ClientConnection":
         from websockets.asyncio.client import connect
         from websockets.typing import Subprotocol
 
-        headers = self._authorization()
-        context = await self._tls_context() if self._is_secure else None
         try:
             sock = await self._network.connect(self._host, self._port)
         except OSError as error:
@@ -216,19 +293,27 @@ class Transport:
         return {"Authorization": "Basic " + b64encode(self._settings.station_id.encode() + b":" + password).decode()}
 
     async def _tls_context(self) -> "ssl.SSLContext":
+        """The context whose dates OpenSSL judges; kept, and made anew when the roots changed."""
+        ca_file = self._settings.ca_file
+        changed_at = 0.0
+        if ca_file is not None:
+            with contextlib.suppress(OSError):  # the reading says it better
+                changed_at = ca_file.stat().st_mtime
+        if self._tls is None or self._tls[0] != changed_at:
+            self._tls = (changed_at, await self._read_roots(None))
+        return self._tls[1]
+
+    async def _read_roots(self, dates: "Dates | None") -> "ssl.SSLContext":
         from agent.ocpp_client.tls import client_context
 
         ca_file = self._settings.ca_file
         try:
-            changed_at = 0.0 if ca_file is None else ca_file.stat().st_mtime
-            if self._tls is None or self._tls[0] != changed_at:
-                self._tls = (changed_at, await asyncio.to_thread(client_context, ca_file))
+            return await asyncio.to_thread(client_context, ca_file, dates)
         except OSError as error:
             raise ConnectFailed(
                 f"the root certificates {ca_file or 'of the system'} cannot be read: {error.strerror or error}",
                 cure="let ocpp.ca_file name a PEM file with the CSMS's root certificate",
             ) from error
-        return self._tls[1]
 
     def _failure(self, error: Exception) -> ConnectFailed:
         import ssl
@@ -259,6 +344,15 @@ class Transport:
             f"no TCP connection to {self._host}:{self._port}: {error.strerror or error}",
             cure="check the network and ocpp.url; the CSMS may be down",
         )
+
+
+def _chain(websocket: "ClientConnection") -> "tuple[Validity, ...]":
+    ssl_object = websocket.transport.get_extra_info("ssl_object")
+    if ssl_object is None:
+        return ()
+    from agent.ocpp_client.tls import chain_of
+
+    return chain_of(ssl_object)
 
 
 def _checked_url(settings: ClientSettings) -> SplitResult:

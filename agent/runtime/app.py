@@ -59,9 +59,10 @@ from agent.ocpp_client.transport import ClientSettings
 from agent.ocpp_client.versions import load_adapter
 from agent.qr_display.content import Code, CodeSources, expand_template
 from agent.runtime import systemd
+from agent.runtime.certificates import INSECURE, CertificateWatch
 from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
 from agent.runtime.engine import Engine, Hooks
-from agent.runtime.timekeeper import Timekeeper
+from agent.runtime.timekeeper import LOOK_S, Timekeeper
 from agent.runtime.variables import initial_variables
 from agent.store.store import Store
 
@@ -344,6 +345,8 @@ class App:
 
     def _build_client(self, recovered: Recovered) -> None:
         config = self.config
+        if config.ocpp.security_profile in INSECURE:
+            _log.warning("INSECURE connection to the CSMS: %s", INSECURE[config.ocpp.security_profile])
         numbers = {EvseId(evse.id): evse.id for evse in config.evse}
         table = self.engine.station.variables.definitions()
         adapters = [load_adapter(version, definitions=table, clock=self.store, connectors=numbers) for version in config.ocpp.versions]
@@ -369,6 +372,7 @@ class App:
                 reason=boot_reason(recovered, self.boot_id),
             ),
             new_id=new_id,
+            time_source=self.clock,
         )
         self.engine.peer = self.client
 
@@ -383,7 +387,11 @@ class App:
     async def _keep_time(self) -> None:
         # What it asks the kernel with is imported then; the first message does not wait for it.
         await self._first_message()
-        await self.timekeeper.run()
+        watch = CertificateWatch(self.engine)
+        while True:
+            self.timekeeper.look()
+            watch.look(self.client.status().chain, self.clock.now().utc)
+            await asyncio.sleep(LOOK_S)
 
     async def _build_meters(self, stack: AsyncExitStack) -> None:
         self.buses = await stack.enter_async_context(BusPool())

@@ -92,8 +92,8 @@ class Clock:
         """The CSMS's time as it is used: moved only when it differs by more than the network explains."""
         self._told_at: int | None = None
         self._csms_ahead: timedelta | None = None
-        self._floor: tuple[int, datetime] | None = None
-        self._last_known: datetime | None = None
+        self._newest: tuple[int, datetime] | None = None
+        self._synchronized: tuple[int, datetime] | None = None
         self._asked_at: int | None = None
         self._is_synchronized = False
         self._synchronized_at: int | None = None
@@ -102,13 +102,14 @@ class Clock:
     # --- what is known before anybody says anything
 
     def set_floor(self, floor: datetime | None) -> None:
-        """Nothing earlier than this is believed: the newest time on disk. It moves on with monotonic time and never sinks."""
-        if floor is not None and floor > self.not_before():
-            self._floor = (_mono_ms(), floor)
+        """A board's clock that says an earlier time is not believed: the newest time on disk. Moves on with monotonic time, never sinks."""
+        if floor is not None and floor > _carried_on(self._newest):
+            self._newest = (_mono_ms(), floor)
 
     def set_last_synchronized(self, utc: datetime | None) -> None:
-        """When an earlier run was last told the time; with it the age of the last synchronization is known over restarts."""
-        self._last_known = utc
+        """When an earlier run was last told the time by somebody trusted: what `not_before` counts on from, and the age of the time."""
+        if utc is not None and NOT_BEFORE <= utc < NOT_AFTER:
+            self._synchronized = (_mono_ms(), utc)
 
     def resume(self, mono_ms: int, utc: datetime) -> None:
         """Carry on from what an earlier run of this boot was told: the monotonic clock is the kernel's and went on meanwhile."""
@@ -133,18 +134,18 @@ class Clock:
             return ClockTrust.OCPP
         if self._board_utc() is not None:
             return ClockTrust.RTC
-        return ClockTrust.PERSISTED if self._floor is not None else ClockTrust.UNKNOWN
+        return ClockTrust.UNKNOWN if self._newest is None and self._synchronized is None else ClockTrust.PERSISTED
 
     def not_before(self) -> datetime:
-        """It cannot be earlier than this, whatever is known: good for judging a certificate's end, too little for a timestamp."""
-        if self._floor is None:
-            return NOT_BEFORE
-        mono_ms, floor = self._floor
-        return floor + timedelta(milliseconds=_mono_ms() - mono_ms)
+        """It cannot be earlier than this, whatever is known: good for judging a certificate's end, too little for a timestamp.
 
-    def certain_utc(self) -> datetime | None:
-        """The wall time where the time service or the CSMS said it; a board's clock alone is not certain."""
-        return self.now().utc if self.trust in (ClockTrust.NTP, ClockTrust.OCPP) else None
+        Only what a time service or a CSMS said counts: a board's clock that was years ahead once must not lock the station out.
+        """
+        return _carried_on(self._synchronized)
+
+    def ntp_utc(self) -> datetime | None:
+        """The wall time while a time service keeps it: the one source that does not depend on the CSMS."""
+        return self.now().utc if self.trust is ClockTrust.NTP else None
 
     def status(self) -> ClockStatus:
         """Everything a technician wants to know."""
@@ -210,7 +211,7 @@ class Clock:
 
     def _board_utc(self) -> datetime | None:
         utc = self._board.utc()
-        return utc if utc is not None and self.not_before() - _GRACE <= utc < NOT_AFTER else None
+        return utc if utc is not None and max(self.not_before(), _carried_on(self._newest)) - _GRACE <= utc < NOT_AFTER else None
 
     def _ask_the_kernel(self, mono_ms: int, *, is_urgent: bool = False) -> None:
         if not is_urgent and self._asked_at is not None and mono_ms - self._asked_at < _ASKED_EVERY_MS:
@@ -227,9 +228,14 @@ class Clock:
         moments = [at for at in (self._told_at, self._synchronized_at) if at is not None]
         if moments:
             return (now.mono_ms - max(moments)) / 1000
-        if now.utc is None or self._last_known is None:
+        if now.utc is None or self._synchronized is None:
             return None
-        return max(0.0, (now.utc - self._last_known).total_seconds())
+        return max(0.0, (now.utc - self._synchronized[1]).total_seconds())
+
+
+def _carried_on(known: tuple[int, datetime] | None) -> datetime:
+    """A time that was known at a monotonic moment, counted on to now; the build time where there is none."""
+    return NOT_BEFORE if known is None else known[1] + timedelta(milliseconds=_mono_ms() - known[0])
 
 
 def _mono_ms() -> int:

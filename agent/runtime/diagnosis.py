@@ -25,6 +25,8 @@ from agent.domain.time import Instant, wire_time
 from agent.domain.variables import Mutability, SetVariableStatus, ValueSource, VariableDefinition, VariableKey, parse_variable_key
 from agent.fieldbus.bus import BusStatistics
 from agent.metering.api import Meter
+from agent.ocpp_client.client import ClientStatus
+from agent.runtime.certificates import INSECURE, next_expiry
 from agent.runtime.dead_letters import DeadLetters
 from agent.store.tables import StoredTransaction
 
@@ -158,6 +160,20 @@ class Diagnosis:
             "flaps": client.flaps,
             "last_error": mask.text(client.last_error),
             "cure": mask.text(client.cure),
+            "insecure": INSECURE.get(client.security_profile, ""),
+            "tls": self._tls(client),
+        }
+
+    def _tls(self, client: ClientStatus) -> Json:
+        """The portal's certificates; null without TLS, or before the first connection."""
+        if not client.chain:
+            return None
+        expiry = next_expiry(client.chain, self._app.clock.now().utc)
+        return {
+            "is_unsure": client.is_unsure,
+            "expires": None if expiry is None else wire_time(expiry.not_after),
+            "text": "" if expiry is None else expiry.text,
+            "cure": "" if expiry is None else expiry.cure,
         }
 
     async def _storage(self, mask: "_Mask") -> Json:

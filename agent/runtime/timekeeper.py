@@ -1,6 +1,5 @@
 """Looks after the clock: keeps the anchor of this boot on disk, and tells when the time has a new source, is old, or is doubtful."""
 
-import asyncio
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -8,6 +7,7 @@ from agent.domain.time import ClockTrust, wire_time
 from agent.runtime.clock import SUSPICIOUS, Clock
 
 LOOK_S: Final = 60.0
+"""How often `look` is to be called, beside what the CSMS says."""
 
 
 class Anchors(Protocol):
@@ -36,12 +36,6 @@ class Timekeeper:
         self._began_ms = clock.now().mono_ms
         self._is_stale = False
         self._differs = False
-
-    async def run(self) -> None:
-        """Look at the clock every minute, until cancelled."""
-        while True:
-            self.look()
-            await asyncio.sleep(LOOK_S)
 
     def told(self, utc: datetime) -> None:
         """The CSMS told its time."""

@@ -30,6 +30,13 @@ STATUS: dict[str, Any] = {
         "flaps": 0,
         "last_error": "",
         "cure": "",
+        "insecure": "everybody on the way can read, change and forge every message (security_profile 0)",
+        "tls": {
+            "is_unsure": False,
+            "expires": "2026-03-05T12:00:00.000Z",
+            "text": "the root certificate Example Root expires in 4 days, on 2026-03-05",
+            "cure": "put the CSMS's new root into ocpp.ca_file beside the old one, or update the system's roots",
+        },
     },
     "storage": {
         "is_durable": True,
@@ -110,6 +117,8 @@ STATUS_IN_TROUBLE: dict[str, Any] = {
         "next_attempt_s": 8,
         "last_error": "csms.example:443 refused the connection",
         "cure": "check the network and ocpp.url; the CSMS may be down",
+        "insecure": "",
+        "tls": {"is_unsure": True, "expires": None, "text": "", "cure": ""},
     },
     "storage": {
         **dict.fromkeys(STATUS["storage"]),

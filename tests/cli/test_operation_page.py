@@ -59,9 +59,7 @@ def test_only_the_core_makes_events() -> None:
     """Else the table above would miss some."""
     for call in calls("agent", "Remark"):
         assert {keyword.arg for keyword in call.keywords} >= {"name"}
-        assert ast.unparse(next(keyword.value for keyword in call.keywords if keyword.arg == "name")) == "name", (
-            "by remark and note only"
-        )
+        assert ast.unparse(next(keyword.value for keyword in call.keywords if keyword.arg == "name")) == "name", "by remark and note only"
 
 
 def test_every_condition_of_why_is_explained_in_its_order() -> None:

@@ -27,6 +27,9 @@ def test_status() -> None:
         "station   CP001, charger-agent 0.1.0, up 2 h, 40.0 MiB",
         "clock     2026-03-01T12:00:00.000Z, from ocpp, synchronized 12 s ago, portal +0.3 s",
         "portal    accepted for 2 h over ocpp2.0.1, wss://csms.example/CP001",
+        "          INSECURE: everybody on the way can read, change and forge every message (security_profile 0)",
+        "          ALARM: the root certificate Example Root expires in 4 days, on 2026-03-05",
+        "          cure: put the CSMS's new root into ocpp.ca_file beside the old one, or update the system's roots",
         "storage   good, 1 message waits, 0 dead letters, /var/lib/charger-agent/charger-agent.db",
         "EVSE 1    charging, pilot C, offers 32 A, contactor closed",
         f"          Charging, 1250 Wh, 6900 W, 652 s, 16.06 NOK, transaction {ex.ID}",
@@ -36,7 +39,7 @@ def test_status() -> None:
 
 
 def test_status_in_trouble() -> None:
-    assert lines("status", ex.STATUS_IN_TROUBLE)[:11] == [
+    assert lines("status", ex.STATUS_IN_TROUBLE)[:12] == [
         "station   CP001, charger-agent 0.1.0, up 2 h",
         "clock     not before 2026-02-28T07:00:00.000Z, from persisted",
         "          ALARM: nobody has said what time it is for 30 h",
@@ -45,6 +48,7 @@ def test_status_in_trouble() -> None:
         "          next attempt to connect in 8 s",
         "          last error: csms.example:443 refused the connection",
         "          cure: check the network and ocpp.url; the CSMS may be down",
+        "          TLS: nobody has said what time it is; the certificates are judged again when somebody does",
         "storage   FAILED: the disk is full",
         "          3 messages wait, - dead letters",
         "FAULT     EmergencyStop: the button is pressed, for 61 s",

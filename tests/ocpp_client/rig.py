@@ -11,7 +11,7 @@ from agent.domain.events import CommandReceived, LinkState
 from agent.domain.outbox import OutboxRow
 from agent.ocpp_client.backoff import BackOff
 from agent.ocpp_client.client import ClientTuning, OcppClient
-from agent.ocpp_client.transport import ClientSettings
+from agent.ocpp_client.transport import ClientSettings, TimeSource
 from tests.ocpp_client.peers import Network, until
 from tests.ocpp_client.small_version import BOOT, Events, MemoryOutbox, SmallVersion
 
@@ -25,14 +25,23 @@ def boot(status: str, interval: int) -> Mapping[str, Any]:
 class Station:
     """A client with its outside."""
 
-    def __init__(self, url: str, *rows: OutboxRow, is_modern: bool = False, version: Any = None, tuning: ClientTuning = TUNING) -> None:
+    def __init__(
+        self,
+        url: str,
+        *rows: OutboxRow,
+        is_modern: bool = False,
+        version: Any = None,
+        tuning: ClientTuning = TUNING,
+        settings: ClientSettings | None = None,
+        time_source: TimeSource | None = None,
+    ) -> None:
         self.outbox = MemoryOutbox(rows)
         self.sink = Events()
         self.network = Network()
         self.version = version or SmallVersion(is_modern=is_modern)
         ids = count(1)
         self.client = OcppClient(
-            settings=ClientSettings(station_id="CP1", url=url, security_profile=0),
+            settings=settings or ClientSettings(station_id="CP1", url=url, security_profile=0),
             adapters={self.version.subprotocol: self.version},
             outbox=self.outbox,
             refs=self.outbox,
@@ -40,6 +49,7 @@ class Station:
             network=self.network,
             boot_info=BOOT,
             new_id=lambda: f"id-{next(ids)}",
+            time_source=time_source,
         )
         self.tuning = tuning
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -472,3 +473,140 @@ async def test_a_new_root_is_used_without_a_restart(authority: trustme.CA, passw
         authority.cert_pem.write_to_path(str(path))
         os.utime(path, (1, 1))
         await (await client.open()).close()
+
+
+# ----------------------------------------------------------------------------------------------- TLS on a board without a clock
+
+
+@dataclass
+class Known:
+    """What the station knows about the time."""
+
+    at_least: datetime
+    ntp: datetime | None = None
+
+    def ntp_utc(self) -> datetime | None:
+        return self.ntp
+
+    def not_before(self) -> datetime:
+        return self.at_least
+
+
+def day(number: float) -> datetime:
+    """So many days from the system's clock, which stands for the board's."""
+    return datetime.now(UTC) + timedelta(days=number)
+
+
+@pytest.mark.pain(27)
+@pytest.mark.parametrize(
+    ("valid", "known", "is_unsure", "words"),
+    [
+        # The board's clock is behind the certificate's beginning: a flat battery, an image that was built long ago.
+        ((20, 90), Known(day(-300)), True, None),
+        ((20, 90), Known(day(30)), True, None),
+        ((-20, 90), Known(day(30)), True, None),
+        # It cannot be valid any more, whatever time it is.
+        ((-20, 25), Known(day(30)), None, "expired"),
+        ((-20, -1), Known(day(-300)), None, "expired"),
+        ((20, 25), Known(day(30)), None, "expired"),
+        # The board's clock is plausible, and OpenSSL judges by it.
+        ((-20, 90), Known(day(-300)), False, None),
+        ((-20, 90), Known(day(0.9)), False, None),
+        # A time service says what time it is: no excuse any more, and no harm from a system clock that is wrong.
+        ((20, 90), Known(day(-300), ntp=day(0)), None, "not valid yet"),
+        ((20, 90), Known(day(-300), ntp=day(30)), False, None),
+        ((-20, 20), Known(day(-300), ntp=day(30)), None, "expired"),
+        ((40, 90), Known(day(-300), ntp=day(30)), None, "not valid yet"),
+    ],
+)
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_certificate_is_judged_by_the_best_time_that_is_known(
+    valid: tuple[int, int],
+    known: Known,
+    is_unsure: bool | None,
+    words: str | None,
+    newest: ssl.TLSVersion,
+    authority: trustme.CA,
+    ca_file: Path,
+    password_file: Path,
+) -> None:
+    context = server_context(authority.issue_cert("localhost", not_before=day(valid[0]), not_after=day(valid[1])))
+    context.maximum_version = newest
+    async with Csms(tls=context).running() as csms:
+        given = settings(csms.url, 2, password_file=password_file, ca_file=ca_file)
+        client = Transport(given, Network(), ("ocpp1.6",), known)
+        if words is None:
+            connection = await client.open()
+            assert connection.is_unsure is is_unsure
+            assert len(connection.chain) == 2
+            assert connection.date_problem(day(valid[0] + 1)) == ""
+            assert "expired" in connection.date_problem(day(valid[1] + 1))
+            assert "not yet valid" in connection.date_problem(day(valid[0] - 1))
+            await connection.close()
+        else:
+            with pytest.raises(ConnectFailed, match="TLS with localhost") as failed:
+                await client.open()
+            assert words in failed.value.cure
+            assert csms.requests == [], "the password was not sent"
+
+
+@pytest.mark.pain(27)
+@pytest.mark.parametrize("link", ["intermediate", "root"])
+async def test_the_whole_chain_is_judged_by_the_floor(link: str, password_file: Path, tmp_path: Path) -> None:
+    """OpenSSL looks at no date then, so an intermediate or a root that is over must not slip through."""
+    root = certificate("root", None, until=25 if link == "root" else 900)
+    middle = certificate("middle", root, until=25 if link == "intermediate" else 900)
+    leaf = certificate("localhost", middle, until=900)
+    ca_file, chain_file = tmp_path / "root.pem", tmp_path / "chain.pem"
+    ca_file.write_bytes(pem(root[0]))
+    chain_file.write_bytes(pem(leaf[0], middle[0], key=leaf[1]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain_file)
+    async with Csms(tls=context).running() as csms:
+        given = settings(csms.url, 2, password_file=password_file, ca_file=ca_file)
+        with pytest.raises(ConnectFailed, match=r"expired: (middle|root)"):
+            await Transport(given, Network(), ("ocpp1.6",), Known(day(30))).open()
+        assert csms.requests == []
+        connection = await Transport(given, Network(), ("ocpp1.6",), Known(day(20))).open()
+        assert len(connection.chain) == 3
+        await connection.close()
+
+
+@pytest.mark.parametrize("case", ["unknown root", "wrong host"])
+async def test_not_knowing_the_time_excuses_nothing_else(case: str, authority: trustme.CA, ca_file: Path, password_file: Path) -> None:
+    issuer, host = (trustme.CA(), "localhost") if case == "unknown root" else (authority, "other.example")
+    async with Csms(tls=server_context(issuer.issue_cert(host))).running() as csms:
+        given = settings(csms.url, 2, password_file=password_file, ca_file=ca_file)
+        with pytest.raises(ConnectFailed, match="TLS with localhost"):
+            await Transport(given, Network(), ("ocpp1.6",), Known(day(30))).open()
+        assert csms.requests == []
+
+
+Certified = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
+
+def certificate(name: str, issuer: Certified | None, *, until: int) -> Certified:
+    """A certificate that has been valid for 300 days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    is_ca = name != "localhost"
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer[0].subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(day(-300))
+        .not_valid_after(day(until))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    )
+    if not is_ca:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(key if issuer is None else issuer[1], hashes.SHA256()), key
+
+
+def pem(*certificates: x509.Certificate, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+    parts = [one.public_bytes(serialization.Encoding.PEM) for one in certificates]
+    if key is not None:
+        parts.append(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return b"".join(parts)

@@ -211,12 +211,21 @@ def test_the_kernel_is_asked_and_answers_as_its_own_tool_would() -> None:
 async def test_the_disk_says_how_early_it_cannot_be_and_nothing_more() -> None:
     clock = Clock(Board(None), "boot-1")
     assert (clock.trust, clock.not_before()) == (ClockTrust.UNKNOWN, NOT_BEFORE)
-    clock.set_floor(NOW)
+    clock.set_last_synchronized(NOW)
     await asyncio.sleep(3600)
     assert clock.trust is ClockTrust.PERSISTED
     assert clock.not_before() == NOW + timedelta(hours=1)
     assert clock.now().utc is None, "no timestamp is made of it"
-    assert clock.certain_utc() is None
+    assert clock.ntp_utc() is None
+
+
+async def test_a_board_that_was_years_ahead_once_is_no_measure_for_certificates() -> None:
+    """The newest time on disk came from a battery clock that somebody has put right since: TLS must not be locked out until then."""
+    clock = Clock(Board(NOW), "boot-1")
+    clock.set_floor(NOW + timedelta(days=3000))
+    clock.set_last_synchronized(NOW - timedelta(days=3))
+    assert (clock.trust, clock.now().utc) == (ClockTrust.PERSISTED, None)
+    assert clock.not_before() < NOW
 
 
 @pytest.mark.virtual_time
