@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from agent.domain.commands import Command, Outcome
 from agent.domain.errors import PeerError
 from agent.domain.events import Event
 from agent.domain.ids import TransactionId
-from agent.domain.notices import Notice
+from agent.domain.notices import Notice, TransactionNotice
 from agent.domain.outbox import Attempted as Attempted  # noqa: PLC0414 - exported again
 from agent.domain.outbox import DeadLettered as DeadLettered  # noqa: PLC0414 - exported again
 from agent.domain.outbox import Delivered as Delivered  # noqa: PLC0414 - exported again
@@ -100,6 +101,13 @@ class Sending:
     attempt: int
 
 
+class MissingTime(Enum):
+    """Why a message has no wall time."""
+
+    MAY_COME = "it is of this boot, and the clock is not known yet"
+    NEVER = "it is of a boot that ended before its clock was known"
+
+
 class VersionAdapter(Protocol):
     """One OCPP version: notices to calls, calls to commands, and the version's rules that the queue and the link ask for."""
 
@@ -115,6 +123,8 @@ class VersionAdapter(Protocol):
     """2.x refuses a TriggerMessage for a BootNotification once it is accepted (F06.FR.17, TC_F_26); 1.6 sends it."""
     queue_is_global: bool
     """1.6: one FIFO over all transaction messages. 2.x: in order per transaction."""
+    counts_silence: bool
+    """2.x: a transaction message that is not answered was an attempt (E13). 1.6: only a CALLERROR is one (J errata)."""
 
     def warm(self) -> None:
         """Compile what judges frames before the first one comes; meant for a thread."""
@@ -133,6 +143,9 @@ class VersionAdapter(Protocol):
 
     def can_encode(self, notice: Notice, refs: RemoteRefs) -> bool:
         """False while what the notice refers to is not known yet (1.6: the Start's answer is outstanding)."""
+
+    def missing_time(self, notice: TransactionNotice) -> MissingTime | None:
+        """Whether a moment that the notice tells has no wall time; the worst answer of all its moments."""
 
     def encode(self, notice: Notice, refs: RemoteRefs, sending: Sending) -> tuple[Call, ...]:
         """The calls for a notice; none where the version has no such message. The same notice and refs give the same bytes."""
@@ -168,3 +181,6 @@ class WireClock(Protocol):
 
     def utc_of(self, instant: Instant) -> datetime | None:
         """UTC of a moment of this or an earlier boot, None while no trusted time is known for that boot."""
+
+    def may_learn(self, instant: Instant) -> bool:
+        """Whether the time of such a moment can still become known: it is of this boot."""

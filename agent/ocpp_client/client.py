@@ -233,6 +233,8 @@ class OcppClient:
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._doubted: RowCall | None = None
+        """A row that was not answered; a Heartbeat asks whether the CSMS answers at all."""
         self._is_closing = False
         self.has_begun = asyncio.Event()
         """The first message went out, or the first attempt to connect failed: a start waits for it with what can wait."""
@@ -430,6 +432,7 @@ class OcppClient:
         sent = self._calls.give_up()
         if sent is not None:
             self._unanswered(sent, link_is_lost=True)
+        self._drop_doubt()
         self._drop_rest()
         for dropped in self._waiting.link_is_down():
             self._dropped(dropped, "the connection to the CSMS was lost")
@@ -520,7 +523,7 @@ class OcppClient:
                 self._authorization_failed(notice, "the question could not be put to the CSMS")
 
     def _row_text(self, now: float) -> str | None:
-        if self._link.state is not LinkState.ACCEPTED:
+        if self._link.state is not LinkState.ACCEPTED or self._doubted is not None:
             return None
         while True:
             try:
@@ -612,6 +615,9 @@ class OcppClient:
     def _timed_out(self, sent: Sent[_Purpose]) -> None:
         reason = f"{sent.action} was not answered within {self._patience_s(sent):g} s"
         cure = "the CSMS is reachable but does not answer: ask its operator"
+        if isinstance(sent.purpose, RowCall) and self._adapter.counts_silence and not sent.purpose.is_informational:
+            self._doubt(sent.purpose, reason)
+            return
         self._unanswered(sent, link_is_lost=False)
         self._silences += 1
         is_tolerable = isinstance(sent.purpose, _NoticeCall) or (isinstance(sent.purpose, RowCall) and sent.purpose.is_informational)
@@ -620,6 +626,28 @@ class OcppClient:
             self._last_error, self._cure = reason, cure
             return
         self._part(reason, cure)
+
+    def _doubt(self, sent: RowCall, reason: str) -> None:
+        """2.x E13: silence is an attempt. But silence of a dead link or a CSMS that hangs is not about this message: a Heartbeat tells."""
+        _logger.warning("%s; asking whether the CSMS answers at all", reason)
+        self._doubted = sent
+        self._link.trigger(Due.HEARTBEAT, _now())
+
+    def _drop_doubt(self) -> None:
+        """Nothing was learnt about the message: it goes again, and no attempt is counted."""
+        if self._doubted is not None:
+            doubted, self._doubted = self._doubted, None
+            self._queue.unanswered(doubted, link_is_lost=True)
+
+    def _settle_doubt(self) -> None:
+        """The CSMS answers, but not this message."""
+        if self._doubted is not None:
+            doubted, self._doubted = self._doubted, None
+            error = f"no answer within {self._tuning.message_timeout_s:g} s, while the CSMS answered other messages"
+            self._note_refusal(doubted, f"got {error}")
+            mark = self._queue.was_ignored(doubted, error, _now())
+            if mark is not None:
+                self._mark(mark)
 
     def _unanswered(self, sent: Sent[_Purpose], *, link_is_lost: bool) -> None:
         """A CALL got no answer, by time-out or by the end of the connection."""
@@ -769,6 +797,10 @@ class OcppClient:
         self._last_exchange = _now()
         self._silences = 0
         self._link.proved()
+        if sent.purpose is self._doubted:
+            self._doubted, is_current = None, True
+        elif is_current:
+            self._settle_doubt()
         match sent.purpose:
             case _LinkCall(due=due):
                 if is_current:
@@ -863,12 +895,15 @@ class OcppClient:
                 self._link_changed(change)
                 return
         error = _safe(str(refusal), sent.row.notice)
-        _logger.warning("%s was refused by the CSMS: %s", sent.call.action, error)
-        self._last_error = f"{sent.call.action} was refused: {error}"
-        self._cure = "the station tries again and then sets the message aside (dead letters): ask the CSMS operator"
+        self._note_refusal(sent, f"was refused by the CSMS: {error}")
         mark = self._queue.refused(sent, error, now)
         if mark is not None:
             self._mark(mark)
+
+    def _note_refusal(self, sent: RowCall, words: str) -> None:
+        _logger.warning("%s %s", sent.call.action, words)
+        self._last_error = f"{sent.call.action} {words}"
+        self._cure = "the station tries again and then sets the message aside (dead letters): ask the CSMS operator"
 
     # -------------------------------------------------------------------------------------------------------- small things
 
@@ -880,7 +915,7 @@ class OcppClient:
             case DeadLettered():
                 _logger.error(
                     "row=%d transaction_id=%s was refused for the last time and is set aside: %s; "
-                    "it is kept, see `chargerctl queue`, and can be sent again",
+                    "it is kept, see `chargerctl deadletters`, and can be sent again",
                     mark.row_id,
                     mark.transaction_id,
                     mark.error,
@@ -891,6 +926,7 @@ class OcppClient:
     def _link_changed(self, change: LinkChanged) -> None:
         self._since = _now()
         if change.state is LinkState.ACCEPTED:
+            self._drop_doubt()
             self._queue.link_is_up()
             self._loader.kick()
             self._last_error = self._cure = ""

@@ -1,7 +1,8 @@
 """Which message goes next, what an answer or a refusal makes of it, and what waits meanwhile. No socket, no disk; time is an argument.
 
 1.6: one FIFO over all transactions (3.7.2: not before older ones). 2.x: in order per transaction. A refused row is tried `attempts` times,
-after `attempt_interval_s` x sends so far, then it becomes a dead letter and the queue goes on. A time-out or a lost link is no attempt.
+after `attempt_interval_s` x sends so far, then it becomes a dead letter and the queue goes on. A lost link is no attempt. A time-out is one
+in 2.x (E13), where the CSMS answers other things, and none in 1.6. A row without a wall time waits for it as long as it can come.
 """
 
 import uuid
@@ -12,7 +13,19 @@ from agent.domain.ids import ConnectorId, EvseId, TransactionId
 from agent.domain.notices import AuthorizeNotice, Notice, StatusNotice, TransactionNotice
 from agent.domain.transaction import TransactionEventType
 from agent.domain.values import dataclass
-from agent.ocpp_client.adapter import Attempted, Call, DeadLettered, Delivered, Mark, OutboxRow, RemoteRefs, Reply, Sending, VersionAdapter
+from agent.ocpp_client.adapter import (
+    Attempted,
+    Call,
+    DeadLettered,
+    Delivered,
+    Mark,
+    MissingTime,
+    OutboxRow,
+    RemoteRefs,
+    Reply,
+    Sending,
+    VersionAdapter,
+)
 
 PAGE = 64
 WINDOW = 2 * PAGE
@@ -20,6 +33,13 @@ _MESSAGE_IDS = uuid.UUID("6d0c3f4e-52b7-5a0e-9c2a-0f6f0f3b6f11")
 _INFORMATIONAL = "DataTransfer"
 """The station's own figures: no CSMS need understand them, so a refusal is an answer."""
 _MOST_PATIENCE = 4
+_LOOK_FOR_TIME_S = 60.0
+"""The time comes with an answer of the CSMS, after which the queue is asked anyway, or by the station's own time service."""
+_TIMELESS = (
+    "the time of this moment is not known and cannot become known: the station was restarted before its clock was set; "
+    "bill it by hand (chargerctl deadletters export)"
+)
+_NUMBERLESS = "the number that the CSMS gave to the transaction never became known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,9 +218,7 @@ class Queue:
                 return self._prepare(entry, adapter, refs)
             self._next_retry = wait_until if self._next_retry is None else min(self._next_retry, wait_until)
             if wait_until <= now:
-                return self._bury(
-                    entry, "what it carries never became known: the number that the CSMS gave to the transaction, or the time of the moment"
-                )
+                return self._bury(entry, _TIMELESS if adapter.missing_time(entry.row.notice) else _NUMBERLESS)
             if adapter.queue_is_global:
                 return None
             blocked.add(transaction_id)
@@ -211,12 +229,18 @@ class Queue:
         return self._next_retry
 
     def _wait_until(self, entry: _Entry, adapter: VersionAdapter, refs: RemoteRefs, now: float) -> float | None:
-        """None: it may go. A moment that has passed: it was held back for longer than all attempts take."""
+        """None: it may go. A moment that has passed: it can never go."""
         if entry.retry_at > now:
             return entry.retry_at
         if adapter.can_encode(entry.row.notice, refs):
             entry.held_since = None
             return None
+        missing = adapter.missing_time(entry.row.notice)
+        if missing is MissingTime.MAY_COME:
+            # What comes behind it in this boot has no time either: in one FIFO too it holds up nothing that could go.
+            return now + _LOOK_FOR_TIME_S
+        if missing is MissingTime.NEVER:
+            return now
         if entry.held_since is None:
             entry.held_since = now
         return entry.held_since + self.attempt_interval_s * max(1, sum(range(1, self.attempts)))
@@ -298,6 +322,13 @@ class Queue:
             if sent.is_informational:
                 return self.answered(sent, Reply(), is_current=True)
         return None
+
+    def was_ignored(self, sent: RowCall, error: str, now: float) -> Mark | None:
+        """No answer, from a CSMS that answers other things: in 2.x an attempt (E13)."""
+        entry = self._entries.get(sent.row.row_id)
+        if entry is None or entry.calls_answered != sent.call_index:
+            return None
+        return self._count(entry, error, now)
 
     def asks_registration(self, sent: RowCall) -> bool:
         """Whether a SecurityError on this row may be taken as "not registered": the first one. The next is an ordinary refusal."""

@@ -294,6 +294,10 @@ class Store:
             return instant.utc
         return anchor.utc + timedelta(milliseconds=instant.mono_ms - anchor.mono_ms)
 
+    def may_learn(self, instant: Instant) -> bool:
+        """Whether the time of such a moment can still become known: an earlier boot without an anchor never gets one."""
+        return instant.boot_id == self._boot_id
+
     def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
         """Note the wall time of a moment of a boot, from a trusted clock. A difference below a second to what is known changes nothing.
 

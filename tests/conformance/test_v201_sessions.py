@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.csms import Frame, Payload, Refusal, sampled, utc_of
+from tests.conformance.csms import Frame, Payload, Refusal, Silence, sampled, utc_of
 from tests.conformance.laboratory import CARD, OTHER_CARD, Bench, laboratory
 
 pytestmark = pytest.mark.virtual_time
@@ -493,14 +493,22 @@ async def test_a_stop_offline(tmp_path: Path, token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "succeeds", [pytest.param(False, marks=pytest.mark.tc("TC_E_50_CS")), pytest.param(True, marks=pytest.mark.tc("TC_E_51_CS"))]
+    ("answer", "succeeds"),
+    [
+        pytest.param(Silence(), False, marks=pytest.mark.tc("TC_E_41_CS")),
+        pytest.param(Silence(), True, marks=pytest.mark.tc("TC_E_42_CS")),
+        pytest.param(Refusal("InternalError"), False, marks=pytest.mark.tc("TC_E_50_CS")),
+        pytest.param(Refusal("InternalError"), True, marks=pytest.mark.tc("TC_E_51_CS")),
+    ],
 )
-async def test_a_refused_event_is_sent_again(tmp_path: Path, succeeds: bool) -> None:
-    """CALLERROR: MessageAttempts times, MessageAttemptInterval times the sends so far, a new message id each time; then the next one."""
+async def test_an_event_that_is_refused_or_ignored_is_sent_again(tmp_path: Path, answer: Exception, succeeds: bool) -> None:
+    """MessageAttempts times, MessageAttemptInterval times the sends so far, a new message id each time; then the next one."""
     variables = {
         "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": "3",
         "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": "10",
+        "OCPPCommCtrlr.MessageTimeout[Default]": "5",
     }
+    waits = [15, 25] if isinstance(answer, Silence) else [10, 20]
     async with laboratory(tmp_path, "2.0.1", variables=variables, errors=["refused for the last time"]) as bench:
         csms = bench.csms
         await bench.charge()
@@ -509,7 +517,7 @@ async def test_a_refused_event_is_sent_again(tmp_path: Path, succeeds: bool) -> 
         def refuse(e: Payload) -> Payload:
             if e["eventType"] == "Ended" and not (succeeds and tries):
                 tries.append(e["seqNo"])
-                raise Refusal("InternalError")
+                raise answer
             return {}
 
         csms.on["TransactionEvent"] = refuse
@@ -517,7 +525,7 @@ async def test_a_refused_event_is_sent_again(tmp_path: Path, succeeds: bool) -> 
         await csms.silence(120, "Authorize")
         sent = csms.calls("TransactionEvent", eventType="Ended")
         assert len(sent) == (2 if succeeds else 3)
-        assert [later.at - earlier.at for earlier, later in pairwise(sent)] == pytest.approx([10, 20][: len(sent) - 1], abs=1)
+        assert [later.at - earlier.at for earlier, later in pairwise(sent)] == pytest.approx(waits[: len(sent) - 1], abs=1)
         assert len({str(frame.payload) for frame in sent}) == 1
         assert len({frame.message_id for frame in sent}) == len(sent)
         await bench.unplug()

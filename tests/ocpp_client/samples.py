@@ -42,10 +42,14 @@ class Clock:
     """Knows the time of the boots that it was told about: the UTC of their monotonic zero."""
 
     zero: dict[str, datetime] = field(default_factory=dict)
+    boot_id: str = "boot-1"
 
     def utc_of(self, instant: Instant) -> datetime | None:
         start = self.zero.get(instant.boot_id)
         return None if start is None else start + timedelta(milliseconds=instant.mono_ms)
+
+    def may_learn(self, instant: Instant) -> bool:
+        return instant.boot_id == self.boot_id
 
 
 @dataclass

@@ -16,7 +16,7 @@ from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, Outbox
 from agent.domain.tariff import SessionCost
 from agent.domain.time import Instant, parse_wire_time
 from agent.domain.transaction import TransactionEventType, TriggerReason
-from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, OcppCallError, RemoteRefs, Reply, Sending
+from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, MissingTime, OcppCallError, RemoteRefs, Reply, Sending
 
 AT = Instant("boot-1", 1000)
 BOOT = BootInfo(vendor="V", model="M", serial_number="S", firmware_version="1")
@@ -68,7 +68,9 @@ class SmallVersion:
         self.answers_unreadable = is_modern
         self.queue_is_global = not is_modern
         self.refuses_boot_trigger_when_accepted = is_modern
+        self.counts_silence = is_modern
         self.broken_rows: set[int] = set()
+        self.timeless: dict[int, MissingTime] = {}
 
     def warm(self) -> None:
         pass
@@ -93,9 +95,14 @@ class SmallVersion:
         return parse_wire_time(str(payload["currentTime"]))
 
     def can_encode(self, notice: Notice, refs: RemoteRefs) -> bool:
+        if isinstance(notice, TransactionNotice) and notice.seq_no in self.timeless:
+            return False
         if self.is_modern or not isinstance(notice, TransactionNotice) or notice.event_type is TransactionEventType.STARTED:
             return True
         return refs.remote_id(notice.transaction_id) is not None or refs.is_start_dead(notice.transaction_id)
+
+    def missing_time(self, notice: TransactionNotice) -> MissingTime | None:
+        return self.timeless.get(notice.seq_no)
 
     def encode(self, notice: Notice, refs: RemoteRefs, sending: Sending) -> tuple[Call, ...]:
         match notice:

@@ -313,6 +313,79 @@ async def test_silence_is_no_attempt_and_leads_to_a_new_connection() -> None:
         assert [type(mark) for mark in station.outbox.log] == [Delivered] * 3
 
 
+async def test_a_modern_message_that_is_ignored_was_attempted_and_the_link_stays() -> None:
+    """2.0.1 E13 (TC_E_41): MessageTimeout 30 s, 3 attempts, 60 s: at 0, 90 and 240 s; a Heartbeat shows that the CSMS answers at all."""
+    csms = Csms("ocpp2.0.1")
+    times: list[float] = []
+
+    def on_start(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        if payload["tx"] == "a":
+            times.append(now())
+            raise Silence
+        return {}
+
+    csms.on["StartTransaction"] = on_start
+    async with pair(*session(1, "a"), *session(10, "b"), csms=csms, is_modern=True) as (_, station):
+        await until(station.client.drained)
+        assert [round(at - times[0]) for at in times] == [0, 90, 240]
+        assert len({message_id for message_id, _, payload in csms.calls if payload.get("tx") == "a" and payload["seq"] == 1}) == 3
+        of_a = [mark for mark in station.outbox.log if mark.row_id == 1]
+        assert [type(mark) for mark in of_a] == [Attempted, Attempted, DeadLettered]
+        assert "no answer within 30 s" in of_a[-1].error  # type: ignore[union-attr]
+        assert len(csms.links) == 1
+        assert csms.actions().count("Heartbeat") == 3
+        order = [payload["seq"] for _, _, payload in csms.calls if "seq" in payload]
+        assert order == [1, 10, 11, 12, 1, 1, 2, 3], "only its own transaction waits"
+
+
+@pytest.mark.parametrize("heartbeat_s", [300.0, 0.0])
+async def test_silence_of_a_csms_that_answers_nothing_is_no_attempt(heartbeat_s: float) -> None:
+    """It hangs, or the link is half open: what is wrong is not the message."""
+    csms = Csms("ocpp2.0.1")
+
+    def on_start(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        if len(csms.links) < 3:
+            csms.is_deaf = True
+            raise Silence
+        return {}
+
+    async def on_open(_: ServerConnection) -> None:
+        csms.is_deaf = False
+
+    csms.on["StartTransaction"] = on_start
+    csms.on_open = on_open
+    tuning = replace(TUNING, heartbeat_s=heartbeat_s, attempts=1)
+    async with pair(*session(1, "a"), csms=csms, is_modern=True, tuning=tuning) as (_, station):
+        await until(station.client.drained)
+        assert [type(mark) for mark in station.outbox.log] == [Delivered] * 3
+        assert len(csms.links) == 3
+
+
+async def test_a_message_that_is_answered_a_little_late_was_no_attempt() -> None:
+    """The answer comes between its time-out and the answer to the Heartbeat that asks after it."""
+    csms = Csms("ocpp2.0.1")
+
+    async def answer_both_later(message_ids: list[str]) -> None:
+        await csms.link.send(json.dumps([3, message_ids[0], {}]))
+
+    def ignore(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise Silence
+
+    def on_heartbeat(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        ids = [message_id for message_id, action, _ in csms.calls if action == "StartTransaction"]
+        csms.on["StartTransaction"] = lambda _: {}
+        late.append(asyncio.ensure_future(answer_both_later(ids)))
+        raise Silence
+
+    late: list[asyncio.Future[None]] = []
+    csms.on |= {"StartTransaction": ignore, "Heartbeat": on_heartbeat}
+    async with pair(*session(1, "a"), csms=csms, is_modern=True) as (_, station):
+        await until(station.client.drained)
+        assert [type(mark) for mark in station.outbox.log] == [Delivered] * 3
+        assert csms.actions().count("StartTransaction") == 1
+    await asyncio.gather(*late)
+
+
 async def test_a_poisoned_message_becomes_a_dead_letter_and_the_queue_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """TransactionMessageAttempts 3, interval 60 s: at 0, 60 and 180 s."""
     csms = Csms()
@@ -335,7 +408,7 @@ async def test_a_poisoned_message_becomes_a_dead_letter_and_the_queue_goes_on(ca
         assert following == [-1, -1, 7, 7]
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
-    assert "chargerctl queue" in errors[0]
+    assert "chargerctl deadletters" in errors[0]
     assert "\n" not in errors[0]
 
 
@@ -376,6 +449,8 @@ async def test_a_late_answer_after_the_reconnect_delivers_the_row() -> None:
     ids: list[str] = []
 
     def on_start(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        if len(csms.links) == 1:
+            raise Drop
         raise Silence
 
     async def on_open(link: ServerConnection) -> None:

@@ -14,7 +14,7 @@ from agent.domain.ids import ConnectorId, EvseId, TransactionId
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, OutboxRow
 from agent.domain.transaction import TransactionEventType
-from agent.ocpp_client.adapter import Reply
+from agent.ocpp_client.adapter import MissingTime, Reply
 from agent.ocpp_client.queue import PAGE, Queue, RowCall, Waiting
 from tests.ocpp_client.small_version import COST, MemoryOutbox, SmallVersion, authorize, row, session, status
 
@@ -107,6 +107,31 @@ def test_rows_wait_for_the_answer_that_they_need() -> None:
     assert bench.next() is None
     bench.outbox.numbers[TransactionId("a")] = 5
     assert bench.must().call.payload["transactionId"] == 5
+
+
+@pytest.mark.parametrize("is_modern", [False, True])
+def test_a_row_waits_for_its_time_as_long_as_it_takes(is_modern: bool) -> None:
+    """A boot without a clock: the time comes with an answer of the CSMS, may be after days."""
+    bench = Bench(session(1, "a"), is_modern=is_modern)
+    bench.version.timeless = {1: MissingTime.MAY_COME, 2: MissingTime.MAY_COME, 3: MissingTime.MAY_COME}
+    for _ in range(10):
+        assert bench.next() is None
+        assert bench.queue.next_retry() == bench.now + 60, "the station's own time service tells nobody"
+        bench.now += 86_400
+    assert bench.outbox.log == []
+    bench.version.timeless.clear()
+    assert [bench.take().row.row_id for _ in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("is_modern", [False, True])
+def test_a_row_whose_time_can_never_be_known_is_set_aside_at_once_and_says_why(is_modern: bool) -> None:
+    """It is of a boot that ended before its clock was known. No time is made up, and what is behind it waits for nothing."""
+    bench = Bench([*session(1, "a"), *session(4, "b")], is_modern=is_modern)
+    bench.version.timeless = {1: MissingTime.NEVER}
+    assert bench.must().call.payload["seq"] == 2
+    (mark,) = bench.outbox.log
+    assert isinstance(mark, DeadLettered)
+    assert (mark.row_id, "restarted before its clock was set" in mark.error) == (1, True)
 
 
 def test_what_is_held_back_for_longer_than_all_attempts_becomes_a_dead_letter() -> None:
@@ -254,6 +279,34 @@ def test_an_informational_call_that_meets_silence_counts_as_answered() -> None:
     bench.take()
     mark = bench.queue.unanswered(bench.must(), link_is_lost=False)
     assert mark == Delivered(row_id=1, transaction_id=TransactionId("a"))
+
+
+def test_a_row_that_the_csms_ignores_was_attempted() -> None:
+    """2.0.1 E13: the interval times the sends so far, a new message id each time, then a dead letter. Its patience does not grow."""
+    bench = Bench([*session(1, "a"), *session(4, "b")], is_modern=True, attempts=3)
+    sent = []
+    for wait_s in (60, 120, 0):
+        sent.append(bench.must())
+        mark = bench.queue.was_ignored(sent[-1], "no answer", bench.now)
+        assert mark is not None
+        bench.outbox.mark(mark)
+        for other in (4, 5, 6) if wait_s == 60 else ():
+            assert bench.take().row.row_id == other
+        bench.now += wait_s
+    assert bench.queue.was_ignored(sent[-1], "no answer", bench.now) is None, "a dead letter is dead once"
+    assert [(call.row.row_id, call.patience) for call in sent] == [(1, 1)] * 3
+    assert len({call.message_id for call in sent}) == 3
+    assert [type(mark) for mark in bench.outbox.log if mark.row_id == 1] == [Attempted, Attempted, DeadLettered]
+
+
+def test_an_answer_that_comes_while_the_row_waits_for_its_next_attempt_settles_it() -> None:
+    bench = Bench(session(1, "a"), is_modern=True)
+    call = bench.must()
+    assert bench.queue.was_ignored(call, "no answer", bench.now) is not None
+    bench.answer(call, is_current=False)
+    assert isinstance(bench.outbox.log[-1], Delivered)
+    assert bench.must().row.row_id == 2
+    assert bench.queue.was_ignored(call, "no answer", bench.now) is None, "said too late: nothing is counted"
 
 
 def test_silence_makes_a_row_more_patient_up_to_four_times() -> None:
@@ -486,6 +539,49 @@ def test_whatever_happens_every_row_arrives_in_order_or_becomes_a_dead_letter(
     for row_id in settled:
         by_transaction.setdefault(notices.get(row_id, f"new-{row_id}"), []).append(row_id)
     assert all(order == sorted(order) for order in by_transaction.values())
+
+
+@pytest.mark.pain(6)
+@settings(max_examples=60, deadline=None)
+@given(
+    poisoned=st.sets(st.integers(0, 19), min_size=1, max_size=4),
+    attempts=st.integers(1, 6),
+    is_modern=st.booleans(),
+    ignored=st.booleans(),
+)
+def test_a_poisoned_message_holds_up_what_is_behind_it_for_the_sum_of_its_waits(
+    poisoned: set[int], attempts: int, is_modern: bool, ignored: bool
+) -> None:
+    """1.6: each holds up all behind it for at most interval x (1 + 2 + ... + attempts - 1). 2.x: only its own transaction."""
+    rows = [item for number in range(5) for item in session(1 + 4 * number, f"t{number}", 2)]
+    bench = Bench(rows, is_modern=is_modern, attempts=attempts)
+    went: dict[int, float] = {}
+    refused: dict[int, int] = {}
+    while not bench.queue.is_drained:
+        call = bench.next()
+        if call is None:
+            assert bench.queue.next_retry() is not None, "nothing goes, and nobody will ask again"
+            bench.now = bench.queue.next_retry() or 0
+            continue
+        row_id = call.row.row_id
+        if row_id - 1 in poisoned:
+            refused[row_id] = refused.get(row_id, 0) + 1
+            if ignored and is_modern:
+                mark = bench.queue.was_ignored(call, "no answer", bench.now)
+                assert mark is not None
+                bench.outbox.mark(mark)
+            else:
+                bench.refuse(call)
+        else:
+            bench.answer(call)
+            went[row_id] = bench.now
+    of_one = 60 * sum(range(1, attempts))
+    assert set(refused.values()) == {attempts}
+    assert sorted([*went, *refused]) == [row.row_id for row in rows]
+    for row_id, at in went.items():
+        transaction = (row_id - 1) // 4
+        before = [bad for bad in poisoned if bad < row_id - 1 and (not is_modern or bad // 4 == transaction)]
+        assert at == of_one * len(before)
 
 
 def test_what_is_not_durable_goes_in_order() -> None:

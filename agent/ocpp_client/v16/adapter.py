@@ -8,7 +8,7 @@ from agent.domain.ids import EvseId
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice
 from agent.domain.transaction import TransactionEventType
 from agent.domain.variables import VariableDefinition
-from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, RemoteRefs, Reply, Sending, WireClock
+from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, MissingTime, RemoteRefs, Reply, Sending, WireClock
 from agent.ocpp_client.catalog import Answered, decode_call, encode_outcome, incoming_messages, validated_reply
 from agent.ocpp_client.schemas import warm
 from agent.ocpp_client.v16 import authorize, boot, meter_values, status, transactions
@@ -41,6 +41,7 @@ class V16Adapter:
     answers_unreadable = False
     refuses_boot_trigger_when_accepted = False
     queue_is_global = True
+    counts_silence = False
 
     def __init__(
         self,
@@ -80,6 +81,9 @@ class V16Adapter:
                 return all(self._context.utc(value.at) is not None for value in notice.meter_values)
             case AuthorizeNotice() | StatusNotice():
                 return True
+
+    def missing_time(self, notice: TransactionNotice) -> MissingTime | None:
+        return self._context.missing_time(transactions.moments(notice))
 
     def encode(self, notice: Notice, refs: RemoteRefs, sending: Sending) -> tuple[Call, ...]:
         match notice:

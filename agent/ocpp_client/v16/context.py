@@ -1,12 +1,12 @@
 """What the codecs of 1.6 know of the station: how its EVSEs are numbered, its configuration keys, and the time of recorded moments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from agent.domain.ids import ConnectorId, EvseId
 from agent.domain.time import Instant, wire_time
 from agent.domain.values import dataclass
-from agent.ocpp_client.adapter import WireClock
+from agent.ocpp_client.adapter import MissingTime, WireClock
 from agent.ocpp_client.v16.keys import Keys
 
 WHOLE_STATION = 0
@@ -38,6 +38,13 @@ class Context:
     def utc(self, at: Instant) -> datetime | None:
         """Wall time of a moment, None while it is not known."""
         return at.utc if at.utc is not None else self.clock.utc_of(at)
+
+    def missing_time(self, moments: Iterable[Instant]) -> MissingTime | None:
+        """Whether one of these moments has no wall time."""
+        unknown = [at for at in moments if self.utc(at) is None]
+        if not unknown:
+            return None
+        return MissingTime.MAY_COME if all(self.clock.may_learn(at) for at in unknown) else MissingTime.NEVER
 
     def timestamp(self, at: Instant) -> str:
         """Wall time of a moment as it stands on the wire. Raises ValueError where it is not known (`can_encode` says so before)."""

@@ -9,6 +9,7 @@ from agent.domain.authorization import AuthorizationStatus
 from agent.domain.events import TransactionAnswered
 from agent.domain.notices import TransactionNotice
 from agent.domain.tariff import SessionCost
+from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionEventType
 from agent.ocpp_client.adapter import Call, JsonObject, RemoteRefs, Reply
 from agent.ocpp_client.catalog import Answered
@@ -48,10 +49,15 @@ def can_encode(context: Context, notice: TransactionNotice, refs: RemoteRefs) ->
     """Whether the number and every time that the messages carry are known."""
     if notice.event_type is not TransactionEventType.STARTED and _remote_id(notice, refs) is None:
         return False
-    moments = [value.at for value in notice.meter_values if value.quantities]
+    return context.missing_time(moments(notice)) is None
+
+
+def moments(notice: TransactionNotice) -> list[Instant]:
+    """The moments of which its messages tell the time."""
+    found = [value.at for value in notice.meter_values if value.quantities]
     if notice.event_type is not TransactionEventType.UPDATED:
-        moments.append(notice.at)
-    return all(context.utc(at) is not None for at in moments)
+        found.append(notice.at)
+    return found
 
 
 def encode(context: Context, notice: TransactionNotice, refs: RemoteRefs) -> tuple[Call, ...]:

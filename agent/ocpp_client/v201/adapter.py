@@ -6,7 +6,7 @@ from datetime import datetime
 from agent.domain.commands import Command, Outcome
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice
 from agent.domain.variables import VariableDefinition
-from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, RemoteRefs, Reply, Sending, WireClock
+from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, MissingTime, RemoteRefs, Reply, Sending, WireClock
 from agent.ocpp_client.catalog import Answered, decode_call, encode_outcome, incoming_messages, validated_reply
 from agent.ocpp_client.schemas import warm
 from agent.ocpp_client.v201 import authorize, boot, meter_values, status, transactions
@@ -25,6 +25,7 @@ class V201Adapter:
     answers_unreadable = True
     refuses_boot_trigger_when_accepted = True
     queue_is_global = False
+    counts_silence = True
 
     def __init__(self, definitions: Sequence[VariableDefinition], clock: WireClock, *, vendor_id: str = "charger-agent") -> None:
         self._context = Context.of(definitions, clock, vendor_id)
@@ -55,6 +56,9 @@ class V201Adapter:
                 return all(self._context.utc(value.at) is not None for value in notice.meter_values)
             case AuthorizeNotice():
                 return True
+
+    def missing_time(self, notice: TransactionNotice) -> MissingTime | None:
+        return self._context.missing_time(transactions.moments(notice))
 
     def encode(self, notice: Notice, refs: RemoteRefs, sending: Sending) -> tuple[Call, ...]:
         match notice:

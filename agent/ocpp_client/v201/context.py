@@ -1,12 +1,12 @@
 """What the codecs of 2.0.1 know of the station: the time of recorded moments, its variables, how much one message may ask for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from agent.domain.time import Instant, wire_time
 from agent.domain.values import dataclass
 from agent.domain.variables import VariableDefinition, VariableKey, parse_variable_key
-from agent.ocpp_client.adapter import WireClock
+from agent.ocpp_client.adapter import MissingTime, WireClock
 
 _GET_ITEMS = parse_variable_key("DeviceDataCtrlr.ItemsPerMessage[GetVariables]")
 _SET_ITEMS = parse_variable_key("DeviceDataCtrlr.ItemsPerMessage[SetVariables]")
@@ -39,6 +39,13 @@ class Context:
     def utc(self, at: Instant) -> datetime | None:
         """Wall time of a moment, None while it is not known."""
         return at.utc if at.utc is not None else self.clock.utc_of(at)
+
+    def missing_time(self, moments: Iterable[Instant]) -> MissingTime | None:
+        """Whether one of these moments has no wall time."""
+        unknown = [at for at in moments if self.utc(at) is None]
+        if not unknown:
+            return None
+        return MissingTime.MAY_COME if all(self.clock.may_learn(at) for at in unknown) else MissingTime.NEVER
 
     def timestamp(self, at: Instant) -> str:
         """Wall time of a moment as it stands on the wire. Raises ValueError where it is not known (`can_encode` says so before)."""

@@ -7,6 +7,7 @@ from agent.domain.events import TransactionAnswered
 from agent.domain.metering import Measurand, MeterValue, Quantity, ReadingContext
 from agent.domain.notices import TransactionNotice
 from agent.domain.tariff import SessionCost
+from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionEventType
 from agent.ocpp_client.adapter import Call, JsonObject, Reply, Sending
 from agent.ocpp_client.catalog import Answered
@@ -26,8 +27,12 @@ STOPPED_REASON: dict[StoppedReason, str] = {reason: _REASONS_OF_1_6.get(reason, 
 
 def can_encode(context: Context, notice: TransactionNotice) -> bool:
     """Whether the time of the event and of every value in it is known."""
-    moments = [notice.at, *(value.at for value, _ in sendable(notice.meter_values))]
-    return all(context.utc(at) is not None for at in moments)
+    return context.missing_time(moments(notice)) is None
+
+
+def moments(notice: TransactionNotice) -> list[Instant]:
+    """The moments of which its message tells the time."""
+    return [notice.at, *(value.at for value, _ in sendable(notice.meter_values))]
 
 
 def encode(context: Context, notice: TransactionNotice, sending: Sending) -> tuple[Call, ...]:
