@@ -43,6 +43,7 @@ class SimFault(StrEnum):
     METER_JUMP = "meter_jump"
     METER_SWAP = "meter_swap"
     READER_FAILURE = "reader_failure"
+    POWER_FAIL = "power_fail"
     HAL_LOST = "hal_lost"
 
 
@@ -82,6 +83,7 @@ CATALOGUE: Final[Mapping[SimFault, FaultSpec]] = {
     SimFault.METER_JUMP: FaultSpec("the energy register leaps 50 kWh ahead; clearing changes nothing"),
     SimFault.METER_SWAP: FaultSpec("another meter with another serial number and register; clearing puts the old serial number back"),
     SimFault.READER_FAILURE: FaultSpec("the card reader reads nothing and says so", Scope.STATION, FaultKind.READER_FAILURE),
+    SimFault.POWER_FAIL: FaultSpec("the power-fail input says that the supply is going", Scope.STATION, FaultKind.POWER_LOSS),
     SimFault.HAL_LOST: FaultSpec("the safety controller does not answer: orders and reports are lost", Scope.STATION, FaultKind.HAL_LOST),
 }
 

@@ -62,6 +62,8 @@ class PowerLossPolicy(StrEnum):
     """What becomes of a transaction that was open when the power, or the process, went away."""
 
     STOP = "stop"
+    RESUME = "resume"
+    RESUME_IF_SAME_EV_WITHIN = "resume_if_same_ev_within"
 
 
 class MeterLossPolicy(StrEnum):
@@ -374,8 +376,20 @@ class SessionConfig:
 
     power_loss_policy: Annotated[
         PowerLossPolicy,
-        Option(doc="A transaction that was open when the power or the process went away: `stop` ends it at the next start."),
+        Option(
+            doc="A transaction that was open when the power or the process went away: `stop` ends it at the next start, `resume` goes on "
+            "with it while a vehicle is still plugged in, `resume_if_same_ev_within` only after at most `resume_within_min`."
+        ),
     ] = PowerLossPolicy.STOP
+    resume_within_min: Annotated[
+        int,
+        Option(
+            doc="The longest outage after which `resume_if_same_ev_within` goes on. Where its length is not known the transaction ends.",
+            unit="min",
+            minimum=1,
+            maximum=1440,
+        ),
+    ] = 10
     on_meter_loss: Annotated[
         MeterLossPolicy,
         Option(

@@ -103,7 +103,8 @@ def transaction_answered(turn: Turn, evse: Evse, info: IdTokenInfo) -> None:
     elif evse.suspended_reason is None:
         evse = turn.put(replace(evse, suspended_reason=StoppedReason.DE_AUTHORIZED, suspended_at=turn.at))
         record = evse.transaction or record
-        evse = turn.put(replace(evse, transaction=replace(record, charging_state=ChargingState.SUSPENDED_EVSE)))
+        suspended = replace(record, charging_state=ChargingState.SUSPENDED_EVSE, is_deauthorized=True)
+        evse = turn.put(replace(evse, transaction=suspended))
         transactions.update(turn, evse, TriggerReason.DEAUTHORIZED)
 
 
@@ -141,7 +142,7 @@ def _evse_for(turn: Turn, event: IdTokenPresented) -> Evse | None:
 
 def _stop_by_token(turn: Turn, evse: Evse, asked: Authorization) -> None:
     record = evse.transaction
-    if record is None or evse.phase is not Phase.TRANSACTION:
+    if record is None or not (evse.phase is Phase.TRANSACTION or evse.may_resume):
         return
     if asked.id_token.same_as(record.id_token):
         session.request_stop(turn, evse, StoppedReason.LOCAL, TriggerReason.STOP_AUTHORIZED, token=asked)

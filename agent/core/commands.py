@@ -109,8 +109,7 @@ def _stop(turn: Turn, command: RequestStop) -> StatusOutcome:
     for evse in turn.station.evses:
         record = evse.transaction
         if record is not None and evse.has_transaction and record.transaction_id == command.transaction_id:
-            if evse.phase is Phase.RECOVERING:
-                return _ACCEPTED  # it is ending already
+            # One that is being recovered ends already, or does so now instead of going on.
             session.request_stop(turn, evse, StoppedReason.REMOTE, TriggerReason.REMOTE_STOP)
             return _ACCEPTED
     return StatusOutcome(status=CommandStatus.REJECTED, reason="no such transaction is running")

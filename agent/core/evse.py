@@ -7,7 +7,7 @@ conditions allow and then derives what pilot, contactor and lock have to be. Out
 from dataclasses import replace
 from decimal import Decimal
 
-from agent.core import availability, control_pilot, sampling, status, transactions
+from agent.core import availability, control_pilot, recovery, sampling, status, transactions
 from agent.core import variables as var
 from agent.core.state import Authorization, AuthorizationState, Evse, Fault, Phase, Refusal, Stop, StopStage, Turn
 from agent.domain.commands import CommandStatus, StatusOutcome
@@ -18,7 +18,7 @@ from agent.domain.interlock import NOT_INTERLOCKING
 from agent.domain.metering import Measurand, Reading
 from agent.domain.pilot import X1, PilotOutput, PilotSignal, PilotState, pwm
 from agent.domain.time import Instant
-from agent.domain.transaction import ChargingState, StoppedReason, TriggerReason
+from agent.domain.transaction import ChargingState, StopBegun, StoppedReason, TriggerReason
 
 RAMP_DOWN_MS = 6_000
 """IEC 61851-1 sequence 10.2: the vehicle has to stop drawing within 6 s of X1, afterwards the contactor opens under load."""
@@ -28,7 +28,6 @@ SETTLE_MS = 500
 """The stop register is read this long after the contactor is confirmed open, so that the meter has counted the last energy."""
 LAST_READING_MS = 6_000
 START_READING_MS = 5_000
-RECOVERY_READING_MS = 20_000
 REFUSAL_MS = 8_000
 CLOSE_RETRY_MS = 1_000
 WAKE_UP_MS = 10_000
@@ -53,6 +52,7 @@ def interlocking_faults(turn: Turn, evse: Evse) -> tuple[Fault, ...]:
 def advance(turn: Turn, evse_id: EvseId) -> None:
     """Move one EVSE as far as the present conditions allow."""
     evse = _settle_pilot(turn, turn.evse(evse_id))
+    evse = _watch_supply(turn, evse)
     evse = _watch_faults(turn, evse)
     evse = _expire(turn, evse)
     evse = _PHASES[evse.phase](turn, evse)
@@ -102,6 +102,24 @@ def set_fault(turn: Turn, evse: Evse, kind: FaultKind, is_present: bool, detail:
     return evse
 
 
+def _watch_supply(turn: Turn, evse: Evse) -> Evse:
+    """While the supply is failing every newer register goes to disk at once; the fault itself keeps pilot and contactor off."""
+    record = evse.transaction
+    if record is None or evse.phase not in {Phase.TRANSACTION, Phase.STOPPING} or not evse.has_transaction:
+        return evse
+    if any(fault.kind is FaultKind.POWER_LOSS for fault in interlocking_faults(turn, evse)):
+        newest = record.last_reading if evse.reading is None else evse.reading
+        if record.interrupted_by is None or newest.energy_wh != record.last_reading.energy_wh:
+            turn.emit(ReadMeter(evse.evse_id))
+            record = replace(record, last_reading=newest, interrupted_by=record.interrupted_by or StoppedReason.POWER_LOSS)
+            return turn.put(replace(evse, transaction=record))
+    elif record.interrupted_by is StoppedReason.POWER_LOSS:
+        turn.remark("power_returned", evse, "charging goes on, from X1")
+        not_before = turn.at.plus_ms(recovery.X1_DWELL_MS)
+        return turn.put(replace(evse, transaction=replace(record, interrupted_by=None), offer_not_before=not_before))
+    return evse
+
+
 def _watch_faults(turn: Turn, evse: Evse) -> Evse:
     faults = interlocking_faults(turn, evse)
     if not faults:
@@ -109,7 +127,11 @@ def _watch_faults(turn: Turn, evse: Evse) -> Evse:
     if evse.authorization is not None:
         turn.remark("authorization_dropped", evse, f"{faults[0].kind} is present")
         evse = turn.put(replace(evse, authorization=None, reading_due=None))
-    if evse.phase is Phase.TRANSACTION or (evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN):
+    # A supply that fails suspends: if it comes back the transaction goes on, if it does not the next run recovers it.
+    stopping = [fault for fault in faults if fault.kind is not FaultKind.POWER_LOSS]
+    is_stopped = evse.phase is Phase.TRANSACTION and stopping
+    if is_stopped or (evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN):
+        faults = tuple(stopping) or faults
         reason = _REASON.get(faults[0].kind, StoppedReason.OTHER)
         evse = request_stop(turn, evse, reason, TriggerReason.ABNORMAL_CONDITION, at_once=True)
     return evse
@@ -139,6 +161,8 @@ def _expire(turn: Turn, evse: Evse) -> Evse:
         evse = turn.put(replace(evse, refusal=None, refusal_until=None))
     if evse.close_not_before is not None and turn.at.ms_since(evse.close_not_before) >= 0:
         evse = turn.put(replace(evse, close_not_before=None))
+    if evse.offer_not_before is not None and turn.at.ms_since(evse.offer_not_before) >= 0:
+        evse = turn.put(replace(evse, offer_not_before=None))
     authorization = evse.authorization
     if authorization is None or evse.plugged_at is not None:
         return evse
@@ -198,7 +222,7 @@ def _stopping(turn: Turn, evse: Evse) -> Evse:
     stop = evse.stop
     if stop is None:
         return evse
-    if stop.stage is StopStage.RAMP_DOWN and (_draws_nothing(evse, stop) or turn.at.ms_since(stop.deadline) >= 0):
+    if stop.stage is StopStage.RAMP_DOWN and (_draws_nothing(evse, stop.stage_since) or turn.at.ms_since(stop.deadline) >= 0):
         if evse.pilot.is_ready and turn.at.ms_since(stop.deadline) >= 0:
             turn.remark("opened_under_load", evse, "the vehicle did not stop drawing in time", is_warning=True)
         evse = _to_stage(turn, evse, StopStage.OPENING)
@@ -239,6 +263,7 @@ def _newest(stored: Reading, live: Reading | None) -> Reading:
 
 
 def _recovering(turn: Turn, evse: Evse) -> Evse:
+    evse = recovery.watch_vehicle(turn, evse)
     stop, record = evse.stop, evse.transaction
     if stop is None or record is None:
         return evse
@@ -254,8 +279,17 @@ def _recovering(turn: Turn, evse: Evse) -> Evse:
         stop = replace(stop, stage=StopStage.READING, stage_since=turn.at.plus_ms(SETTLE_MS))
         evse = turn.put(replace(evse, stop=stop))
     if reading is not None and reading.energy_wh is not None and (is_late or reading.at.ms_since(stop.stage_since) >= 0):
-        if continues(record.last_reading, reading):
+        if continues(record.last_reading, reading) and recovery.is_possible(evse.config, record.last_reading, reading):
+            if evse.may_resume and not evse.contactor_closed:
+                why = recovery.refusal(turn, evse)
+                waits = recovery.waits_for(turn, evse)
+                if why is None and waits is None:
+                    return recovery.resume(turn, evse, reading)
+                if why is None and not is_late:
+                    return evse
+                turn.remark("resume_refused", evse, why or f"{waits}, after {recovery.WAIT_MS // 1000} s")
             # Nothing flows through an open contactor: the register at the boot is the register at the cut.
+            ended_at = recovery.earliest_end(evse.config, record, reading)
             return transactions.end(turn, evse, stop, reading, is_estimated=evse.contactor_closed, ended_at=ended_at)
         turn.remark("meter_not_plausible", evse, "the register at the boot does not continue the stored one", is_warning=True)
         return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
@@ -298,6 +332,11 @@ def request_stop(
         stop = evse.stop if fixed_reading is None else replace(evse.stop, fixed_reading=fixed_reading)
         evse = turn.put(replace(evse, stop=stop))
         return _to_stage(turn, evse, StopStage.OPENING) if at_once and stop.stage is StopStage.RAMP_DOWN else evse
+    if evse.phase is Phase.RECOVERING and evse.may_resume and evse.stop is not None and ends_transaction:
+        # It was to go on; now it ends like one that is not: with the register of the boot, at the moment of the cut.
+        id_token = None if token is None else token.id_token
+        stop = replace(evse.stop, reason=reason, trigger=trigger, id_token=id_token)
+        return _note_begun(turn, turn.put(replace(evse, may_resume=False, stop=stop)), evse.stop.ended_at or turn.at)
     if evse.phase is not Phase.TRANSACTION:
         return evse
     is_live = evse.contactor_commanded or evse.contactor_closed
@@ -314,7 +353,17 @@ def request_stop(
         ends_transaction=ends_transaction,
     )
     turn.remark("stop_requested", evse, f"reason {reason}" + (", at once" if at_once else ""))
-    return turn.put(replace(evse, phase=Phase.STOPPING, stop=stop))
+    return _note_begun(turn, turn.put(replace(evse, phase=Phase.STOPPING, stop=stop)), turn.at)
+
+
+def _note_begun(turn: Turn, evse: Evse, at: Instant) -> Evse:
+    """Put on disk why the contactor opens: the next run ends with it what this one cannot, and nothing later changes it."""
+    stop, record = evse.stop, evse.transaction
+    if stop is None or record is None or not stop.ends_transaction:
+        return evse
+    begun = StopBegun(reason=stop.reason, trigger=stop.trigger, at=at, id_token=stop.id_token)
+    newest = stop.fixed_reading or (None if evse.phase is Phase.RECOVERING else evse.reading) or record.last_reading
+    return turn.put(replace(evse, transaction=replace(record, stop_begun=begun, last_reading=newest)))
 
 
 def _to_stage(turn: Turn, evse: Evse, stage: StopStage) -> Evse:
@@ -334,11 +383,11 @@ def _stage_ms(turn: Turn, stage: StopStage) -> int:
             return LAST_READING_MS
 
 
-def _draws_nothing(evse: Evse, stop: Stop) -> bool:
+def _draws_nothing(evse: Evse, since: Instant) -> bool:
     if not evse.pilot.is_ready:
         return True
     reading = evse.reading
-    if reading is None or reading.at.ms_since(stop.stage_since) <= 0:
+    if reading is None or reading.at.ms_since(since) <= 0:
         return False
     currents = reading.values(Measurand.CURRENT_IMPORT)
     return bool(currents) and all(abs(current) < NO_LOAD_A for current in currents)
@@ -363,6 +412,7 @@ def _wanted_output(turn: Turn, evse: Evse) -> PilotOutput:
         evse.phase is Phase.TRANSACTION
         and evse.suspended_reason is None
         and not interlocking_faults(turn, evse)
+        and evse.offer_not_before is None
         and evse.plugged_at is not None
         and not turn.station.is_leaving
     )
@@ -389,10 +439,15 @@ def contactor_wanted(turn: Turn, evse: Evse) -> bool:
     if evse.config.has_lock and not evse.is_locked:
         return False
     if evse.phase is Phase.TRANSACTION:
-        # In X1 the contactor of a suspended transaction follows the pilot: the vehicle leaves C, or the guard's window ends.
-        return evse.output.signal is PilotSignal.PWM
+        return evse.output.signal is PilotSignal.PWM or (evse.contactor_commanded and _is_suspending(turn, evse))
     is_ramping = evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN
     return evse.phase is Phase.STOPPING and is_ramping and evse.contactor_commanded
+
+
+def _is_suspending(turn: Turn, evse: Evse) -> bool:
+    """Whether a suspended vehicle still has time to stop drawing, as in a stop (IEC 61851-1 sequence 10.2)."""
+    since = evse.suspended_at if evse.suspended_reason is not None else None
+    return since is not None and turn.at.ms_since(since) < RAMP_DOWN_MS and not _draws_nothing(evse, since)
 
 
 def _why_open(turn: Turn, evse: Evse) -> str:

@@ -121,7 +121,7 @@ def _value(turn: Turn, evse: Evse, context: ReadingContext, measurands: Variable
     reading = fresh_reading(turn, evse)
     if reading is None:
         return None
-    anchor = reading.at if evse.transaction is None or not evse.has_transaction else evse.transaction.started_at
+    anchor = reading.at if evse.transaction is None or not evse.has_transaction else evse.transaction.running_since
     return meter_value(evse, reading, context, turn.station.variables.measurands(measurands), anchor)
 
 

@@ -34,6 +34,14 @@ class MeterLossPolicy(StrEnum):
     CONTINUE = "continue"
 
 
+class PowerLossPolicy(StrEnum):
+    """What becomes of a transaction that an earlier run left open (docs/decisions/0011)."""
+
+    STOP = "stop"
+    RESUME = "resume"
+    RESUME_IF_SAME_EV_WITHIN = "resume_if_same_ev_within"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvseConfig:
     """What is built in. `is_tethered`: the cable is fixed, there is nothing to unlock."""
@@ -56,6 +64,8 @@ class StationConfig:
     language: str = "en"
     on_meter_loss: MeterLossPolicy = MeterLossPolicy.STOP
     meter_loss_timeout_s: int = 60
+    power_loss_policy: PowerLossPolicy = PowerLossPolicy.STOP
+    resume_within_min: int = 10
 
 
 class AuthorizationState(StrEnum):
@@ -93,7 +103,7 @@ class Phase(StrEnum):
     TRANSACTION = "transaction"
     STOPPING = "stopping"
     RECOVERING = "recovering"
-    """A transaction of an earlier run waits for the register that ends it."""
+    """A transaction of an earlier run waits for the register that ends it, or with which it goes on (`Evse.may_resume`)."""
     FINISHED = "finished"
     """The transaction ended, the cable is still in."""
 
@@ -161,7 +171,11 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evse:
-    """One EVSE. `reading` is the newest good one. `unlock_command` waits for the lock. `held_for` keeps the plug locked for its owner."""
+    """One EVSE. `reading` is the newest good one. `unlock_command` waits for the lock. `held_for` keeps the plug locked for its owner.
+
+    `may_resume`: the transaction of an earlier run that is being recovered goes on if everything holds, else `stop` ends it.
+    `offer_not_before`: the pilot stays at X1 until then.
+    """
 
     config: EvseConfig
     record: EvseRecord
@@ -186,6 +200,8 @@ class Evse:
     suspended_reason: StoppedReason | None = None
     suspended_at: Instant | None = None
     stop: Stop | None = None
+    may_resume: bool = False
+    offer_not_before: Instant | None = None
     stop_check: Authorization | None = None
     sample_at: Instant | None = None
     ended_sample_at: Instant | None = None

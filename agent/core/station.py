@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import authorization, commands, control_pilot, sampling, status
+from agent.core import authorization, commands, control_pilot, recovery, sampling, status
 from agent.core import evse as session
-from agent.core.state import Evse, Fault, MeterLossPolicy, Phase, Station, StationConfig, Stop, StopStage, Turn
+from agent.core.state import Evse, Fault, MeterLossPolicy, Phase, Station, StationConfig, StopStage, Turn
 from agent.core.variables import Variables
 from agent.domain.commands import ResetKind, VariableAssignment
 from agent.domain.effects import Effect, Exit, Restart
@@ -38,7 +38,7 @@ from agent.domain.ids import EvseId, TransactionId
 from agent.domain.metering import Quality, Reading
 from agent.domain.records import EvseRecord
 from agent.domain.time import Instant
-from agent.domain.transaction import StoppedReason, TransactionRecord, TriggerReason
+from agent.domain.transaction import StoppedReason, TriggerReason
 
 __all__ = ["MeterLossPolicy", "Station", "StationConfig", "new_station", "next_deadline", "step"]
 
@@ -78,6 +78,7 @@ def _deadlines(station: Station, evse: Evse) -> Iterable[Instant | None]:
         yield evse.unlock_deadline
     yield evse.reading_due
     yield evse.close_not_before
+    yield evse.offer_not_before
     if evse.authorization is not None and evse.plugged_at is None:
         yield session.connection_deadline(Turn(station, evse.authorization.since), evse.authorization)
     if evse.phase is Phase.TRANSACTION:
@@ -93,6 +94,8 @@ def _transaction_deadlines(station: Station, evse: Evse) -> Iterable[Instant | N
     yield evse.ended_sample_at
     if evse.meter_lost_at is not None and station.config.on_meter_loss is MeterLossPolicy.STOP_AFTER:
         yield evse.meter_lost_at.plus_ms(station.config.meter_loss_timeout_s * 1000)
+    if evse.suspended_at is not None and evse.suspended_reason is not None and evse.contactor_commanded:
+        yield evse.suspended_at.plus_ms(session.RAMP_DOWN_MS)
     record = evse.transaction
     if record is not None and record.charging_state == "EVConnected":
         yield session.wake_up_deadline(record.started_at)
@@ -159,44 +162,10 @@ def _started(turn: Turn, event: Started) -> tuple[EvseId, ...]:
     for evse_record in recovered.evses:
         if turn.station.evse(evse_record.evse_id) is not None:
             turn.put(replace(turn.evse(evse_record.evse_id), record=evse_record))
-    for record in recovered.transactions:
-        if turn.station.evse(record.evse_id) is not None:
-            same_boot = recovered.last_boot_id == turn.at.boot_id
-            _recover(turn, record, recovered.station.reset_kind, same_boot=same_boot)
-        else:
-            gone = f"{record.transaction_id} is open on EVSE {record.evse_id}, which is not configured any more: configure it to end it"
-            turn.remark("transaction_without_evse", None, gone, is_warning=True)
+    recovery.recover(turn, recovered)
     turn.remark("started", None, f"{len(recovered.transactions)} transaction(s) were open")
     sampling.arm_aligned(turn)
     return _everything(turn)
-
-
-def _recover(turn: Turn, record: TransactionRecord, reset_kind: str | None, *, same_boot: bool) -> None:
-    # An OnIdle reset waits for the last transaction and ends none (B12.FR.03): what was open was cut off by something else.
-    if reset_kind is not None and reset_kind != ResetKind.ON_IDLE.value:
-        reason = StoppedReason.HARD_RESET if reset_kind == ResetKind.HARD.value else StoppedReason.SOFT_RESET
-    else:
-        # The same kernel boot means that only the agent went away; a new boot without a reset command means that the power did.
-        reason = StoppedReason.REBOOT if same_boot else StoppedReason.POWER_LOSS
-    stop = Stop(
-        reason=reason,
-        trigger=TriggerReason.ABNORMAL_CONDITION,
-        requested_at=turn.at,
-        stage=StopStage.READING,
-        stage_since=turn.at,
-        deadline=turn.at.plus_ms(session.RECOVERY_READING_MS),
-        ended_at=_last_seen(record),
-    )
-    turn.put(replace(turn.evse(record.evse_id), transaction=record, phase=Phase.RECOVERING, stop=stop))
-
-
-def _last_seen(record: TransactionRecord) -> Instant:
-    """The last moment that is known of a transaction: it ends neither before it began nor before what it has told since."""
-    newest = record.started_at
-    for moment in (record.last_reading.at, record.last_event_at):
-        if moment is not None and moment.ms_since(newest) > 0:
-            newest = moment
-    return newest
 
 
 def _stop_requested(turn: Turn) -> tuple[EvseId, ...]:
@@ -233,7 +202,9 @@ def _evse_event(
         case ContactorRefused():
             pass  # the guard was quicker with what the core has decided meanwhile
         case LockReported(is_locked=is_locked):
-            turn.put(replace(evse, is_locked=is_locked))
+            # A lock that let go without power is driven in again where the transaction may go on.
+            is_held = evse.lock_commanded and (is_locked or not recovery.relocks(turn.station, evse))
+            turn.put(replace(evse, is_locked=is_locked, lock_commanded=is_held))
         case MeterLost(reason=reason):
             if evse.meter_lost_at is None:
                 turn.put(replace(evse, meter_lost_at=turn.at, meter_lost_reason=reason))

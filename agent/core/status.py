@@ -51,6 +51,8 @@ def _stage(evse: Evse) -> tuple[SessionStage, ChargingState | None]:
         is_leaving_unplugged = (
             evse.phase is Phase.STOPPING and evse.plugged_at is None and evse.stop is not None and evse.stop.ends_transaction
         )
+        if evse.may_resume:
+            return SessionStage.TRANSACTION, ChargingState.SUSPENDED_EVSE
         if evse.phase is Phase.RECOVERING or is_leaving_unplugged:
             # 1.6 4.9, TC_005: nothing is charging any more, and nobody else may begin before the last register is read.
             return SessionStage.FINISHING, None

@@ -130,16 +130,18 @@ def end(turn: Turn, evse: Evse, stop: Stop, reading: Reading, *, is_estimated: b
     record = evse.transaction
     if record is None:
         return evse
-    ended_at = ended_at.anchored_to(record.started_at)
+    ended_at = ended_at.anchored_to(record.running_since)
     start_wh, stop_wh = record.meter_start.energy_wh or Decimal(0), reading.energy_wh
     if stop_wh is None or stop_wh < start_wh:
         reading, stop_wh, is_estimated = record.last_reading, record.last_reading.energy_wh or start_wh, True
     energy_wh = billed_wh(start_wh, stop_wh)
     ended_with = turn.station.variables.measurands(var.TX_ENDED_MEASURANDS)
-    last = meter_value(evse, reading, ReadingContext.TRANSACTION_END, ended_with, record.started_at)
+    # Read behind the end, after a boot: the contactor was open since, so it is the register of the end, and is told with the end's time.
+    told = replace(reading, at=ended_at) if _is_later(reading.at, ended_at, turn.at) else reading
+    last = meter_value(evse, told, ReadingContext.TRANSACTION_END, ended_with, record.running_since)
     values = record.ended_values if last is None else (*record.ended_values, last)
-    duration_ms = max(0, wire_ms(record.started_at, ended_at))
-    cost = None if record.tariff is None else session_cost(record.tariff, energy_wh=energy_wh, duration_ms=duration_ms, is_final=True)
+    billed_ms = duration_ms(record, ended_at)
+    cost = None if record.tariff is None else session_cost(record.tariff, energy_wh=energy_wh, duration_ms=billed_ms, is_final=True)
     record = replace(
         record,
         ended_at=ended_at,
@@ -152,17 +154,29 @@ def end(turn: Turn, evse: Evse, stop: Stop, reading: Reading, *, is_estimated: b
         cost_gross=None if cost is None else cost.gross,
         charging_state=ChargingState.EV_CONNECTED if evse.pilot.is_connected else ChargingState.IDLE,
         ended_values=(),
+        stop_begun=None,
+        interrupted_by=None,
     )
     receipt = Receipt(
         transaction_id=record.transaction_id,
         energy_wh=energy_wh,
-        duration_ms=duration_ms,
+        duration_ms=billed_ms,
         cost=cost,
         started_at=record.started_at,
         ended_at=ended_at,
         reason=stop.reason,
     )
-    evse = replace(evse, transaction=record, receipt=receipt, stop=None, sample_at=None, ended_sample_at=None, suspended_reason=None)
+    evse = replace(
+        evse,
+        transaction=record,
+        receipt=receipt,
+        stop=None,
+        may_resume=False,
+        offer_not_before=None,
+        sample_at=None,
+        ended_sample_at=None,
+        suspended_reason=None,
+    )
     if stop.fixed_reading is not None:
         # That register is not continued by what is read from now on: the next session waits for one that is.
         evse = replace(evse, reading=None)
@@ -171,6 +185,17 @@ def end(turn: Turn, evse: Evse, stop: Stop, reading: Reading, *, is_estimated: b
     evse = _enqueue(turn, evse, TransactionEventType.ENDED, stop.trigger, ended_at, values=values, cost=cost, stop=stop)
     phase = Phase.FINISHED if evse.pilot.is_connected else Phase.FREE
     return turn.put(replace(evse, phase=phase))
+
+
+def duration_ms(record: TransactionRecord, at: Instant) -> int:
+    """How long a transaction has run at a moment, as its timestamps on the wire show it; interruptions are left out."""
+    return record.served_ms + max(0, wire_ms(record.running_since, at.anchored_to(record.running_since)))
+
+
+def _is_later(moment: Instant, ended_at: Instant, now: Instant) -> bool:
+    if moment.boot_id == ended_at.boot_id:
+        return moment.mono_ms > ended_at.mono_ms
+    return moment.boot_id == now.boot_id
 
 
 def wire_ms(start: Instant, stop: Instant) -> int:
@@ -190,8 +215,7 @@ def running_cost(evse: Evse, at: Instant) -> SessionCost | None:
     record = evse.transaction
     if record is None or record.tariff is None:
         return None
-    duration_ms = max(0, wire_ms(record.started_at, at.anchored_to(record.started_at)))
-    return session_cost(record.tariff, energy_wh=energy_so_far(evse), duration_ms=duration_ms, is_final=False)
+    return session_cost(record.tariff, energy_wh=energy_so_far(evse), duration_ms=duration_ms(record, at), is_final=False)
 
 
 def energy_so_far(evse: Evse) -> int:
@@ -232,7 +256,7 @@ def _enqueue(
         connector_id=record.connector_id,
         seq_no=record.next_seq_no,
         trigger=trigger,
-        at=at.anchored_to(record.started_at),
+        at=at.anchored_to(record.running_since),
         is_offline=not turn.station.is_online,
         id_token=id_token,
         charging_state=record.charging_state,

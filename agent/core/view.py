@@ -83,7 +83,6 @@ def _running(evse: Evse, at: Instant, kind: ScreenKind, notice: Notice) -> EvseV
     power = None
     if evse.reading is not None and evse.meter_lost_at is None:
         power = evse.reading.value(Measurand.POWER_ACTIVE_IMPORT)
-    duration_ms = transactions.wire_ms(record.started_at, at.anchored_to(record.started_at))
     return EvseView(
         evse_id=evse.evse_id,
         kind=kind,
@@ -91,7 +90,7 @@ def _running(evse: Evse, at: Instant, kind: ScreenKind, notice: Notice) -> EvseV
         tariff=record.tariff,
         energy_wh=transactions.energy_so_far(evse),
         power_w=power,
-        seconds=max(0, duration_ms // 1000),
+        seconds=transactions.duration_ms(record, at) // 1000,
         cost=transactions.running_cost(evse, at),
         started_at=record.started_at.utc,
     )
@@ -125,6 +124,8 @@ def _kind(station: Station, evse: Evse) -> tuple[ScreenKind, Notice]:
 
 
 def _transaction_kind(station: Station, evse: Evse) -> tuple[ScreenKind, Notice]:
+    if evse.may_resume:
+        return ScreenKind.SUSPENDED, Notice.PAUSED_BY_STATION
     if evse.phase in {Phase.STOPPING, Phase.RECOVERING}:
         return ScreenKind.STOPPING, Notice.NONE
     calm = Notice.NONE if station.is_online else Notice.OFFLINE_SESSION_CONTINUES

@@ -1,9 +1,9 @@
 """Why does it not charge? The chain of conditions of one EVSE, the one that blocks, since when, and the cure."""
 
-from agent.core import availability, transactions
+from agent.core import availability, recovery, transactions
 from agent.core import variables as var
 from agent.core.evse import REFUSAL_MS
-from agent.core.state import AuthorizationState, Evse, Phase, Station
+from agent.core.state import AuthorizationState, Evse, Phase, Station, Turn
 from agent.domain.connector import OperationalStatus
 from agent.domain.events import LinkState
 from agent.domain.ids import EvseId
@@ -39,7 +39,7 @@ def chain(station: Station, evse_id: EvseId, at: Instant) -> tuple[Condition, ..
         _registration(station, at),
         _vehicle(evse),
         _authorization(station, evse),
-        _transaction(evse),
+        _transaction(station, evse, at),
         _offer(evse),
         _ready(evse),
         _lock(evse),
@@ -82,6 +82,7 @@ _FAULT_CURES = {
     "RcdTripped": "find the earth leakage in vehicle or cable, then unplug and reset the RCD",
     "PilotFault": "unplug; if the fault stays with no vehicle, check the pilot wire for a short to PE",
     "VentilationNotAvailable": "this vehicle needs a ventilated place; it cannot charge here",
+    "PowerLoss": "nothing, when the supply is back; if it stays, check the board's supply and the wiring of its power-fail input",
     "HalLost": "check the cable to the safety controller and its supply",
     "OverTemperature": "let it cool down; check the terminals for loose screws",
 }
@@ -172,7 +173,7 @@ def _authorization(station: Station, evse: Evse) -> Condition:
     return Condition(name="authorization", holds=True, text="authorized", since=authorization.since)
 
 
-def _transaction(evse: Evse) -> Condition:
+def _transaction(station: Station, evse: Evse, at: Instant) -> Condition:
     if evse.phase is Phase.TRANSACTION and evse.transaction is not None:
         return Condition(name="transaction", holds=True, text="running", since=evse.transaction.started_at)
     if evse.phase is Phase.STOPPING and evse.stop is not None:
@@ -180,6 +181,9 @@ def _transaction(evse: Evse) -> Condition:
         return Condition(name="transaction", holds=False, text=text, since=evse.stop.requested_at, cure="wait for it to end")
     if evse.phase is Phase.RECOVERING:
         text = "a transaction of before the restart waits for the register that ends it"
+        if evse.may_resume:
+            missing = recovery.waits_for(Turn(station, at), evse) or "the meter was not read yet"
+            text = f"a transaction of before the restart is to go on, and waits: {missing}"
         since = None if evse.stop is None else evse.stop.requested_at
         return Condition(name="transaction", holds=False, text=text, since=since, cure="wait, or see to it that the meter answers")
     if evse.phase is Phase.FINISHED:

@@ -55,5 +55,7 @@ class FaultKind(StrEnum):
     READER_FAILURE = "ReaderFailure"
     STORAGE_FAILURE = "StorageFailure"
     """The disk takes no records: no new session may begin."""
+    POWER_LOSS = "PowerLoss"  # MREC015
+    """The board's power-fail input: the supply is going, some moments are left. Suspends, and flushes (docs/hardware.md)."""
     HAL_LOST = "HalLost"
     """The safety controller or its driver does not answer."""

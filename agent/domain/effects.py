@@ -7,6 +7,7 @@ from agent.domain.commands import Outcome, ResetKind
 from agent.domain.ids import CommandId, EvseId, TransactionId
 from agent.domain.notices import Notice, TransactionNotice
 from agent.domain.pilot import PilotOutput, PilotSignal
+from agent.domain.transaction import TransactionRecord
 from agent.domain.values import dataclass
 
 
@@ -62,6 +63,13 @@ class Enqueue:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRecord:
+    """Put a transaction's record on disk that no EVSE holds, in the same commit as its notices."""
+
+    record: TransactionRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Tell the CSMS now or not at all. Never queued."""
 
@@ -100,7 +108,21 @@ class Remark:
     is_warning: bool = False
 
 
-Effect = OpenContactor | CloseContactor | SetPilot | LockPlug | UnlockPlug | ReadMeter | Enqueue | Send | Answer | Restart | Exit | Remark
+Effect = (
+    OpenContactor
+    | CloseContactor
+    | SetPilot
+    | LockPlug
+    | UnlockPlug
+    | ReadMeter
+    | Enqueue
+    | KeepRecord
+    | Send
+    | Answer
+    | Restart
+    | Exit
+    | Remark
+)
 
 
 def is_immediate(effect: Effect) -> bool:

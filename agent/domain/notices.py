@@ -5,7 +5,7 @@ from decimal import Decimal
 from agent.domain.authorization import IdToken
 from agent.domain.connector import ConnectorStatus, FaultKind, SessionStage
 from agent.domain.ids import ConnectorId, EvseId, RequestId, TransactionId
-from agent.domain.metering import MeterValue
+from agent.domain.metering import MeterValue, ReadingContext
 from agent.domain.tariff import SessionCost
 from agent.domain.time import Instant
 from agent.domain.transaction import ChargingState, StoppedReason, TransactionEventType, TriggerReason
@@ -64,6 +64,12 @@ class TransactionNotice:
     meter_serial_number: str | None = None
     cost: SessionCost | None = None
     seconds_charging: Decimal | None = None
+
+    @property
+    def precedes_energy(self) -> bool:
+        """Whether it has to be on disk before the contactor closes: the begin, and the going on after an interruption."""
+        ends_interruption = any(value.context is ReadingContext.INTERRUPTION_END for value in self.meter_values)
+        return self.event_type is TransactionEventType.STARTED or ends_interruption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,16 @@ class StoppedReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopBegun:
+    """A stop that was ordered: whatever happens before its last register is read, this is why the transaction ends."""
+
+    reason: StoppedReason
+    trigger: TriggerReason
+    at: Instant
+    id_token: IdToken | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionRecord:
     """What is on disk about one transaction. Written before the contactor closes, and whenever it changes.
 
@@ -88,6 +98,11 @@ class TransactionRecord:
     `tariff` is the price frozen at the start; None when the session is not sold here.
     `ended_at`, `meter_stop` and `stopped_reason` are None while it runs. `meter_stop_estimated` marks a stop register that was not
     read after the contactor opened. `stop_id_token` is the token that ended it. `ended_values` are the samples kept for the end message.
+
+    `stop_begun` is the stop that was ordered and is not over. `interrupted_by` is why the contactor opened without a stop, where that is
+    known: the power-fail input said so. `resumed_at` is the moment since which the transaction runs again after
+    an interruption; `served_ms` is how long it ran before that, so that time without power is never billed. `is_deauthorized`: the CSMS
+    refused its token and it is only suspended.
     """
 
     transaction_id: TransactionId
@@ -112,3 +127,13 @@ class TransactionRecord:
     stop_id_token: IdToken | None = None
     energy_wh: int | None = None
     cost_gross: Decimal | None = None
+    stop_begun: StopBegun | None = None
+    interrupted_by: StoppedReason | None = None
+    resumed_at: Instant | None = None
+    served_ms: int = 0
+    is_deauthorized: bool = False
+
+    @property
+    def running_since(self) -> Instant:
+        """Since when it runs without an interruption: every timestamp since then is counted from here by monotonic time."""
+        return self.started_at if self.resumed_at is None else self.resumed_at

@@ -109,6 +109,7 @@ FAULTS: dict[FaultKind, str] = {
     FaultKind.CONNECTOR_LOCK_FAILURE: "The plug lock does not work",
     FaultKind.METER_FAILURE: "The energy meter does not work",
     FaultKind.READER_FAILURE: "The card reader does not work",
+    FaultKind.POWER_LOSS: "The power supply is failing",
     FaultKind.HAL_LOST: "The safety controller does not answer",
     FaultKind.STORAGE_FAILURE: "The charger cannot save anything",
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import agent
 from agent.config.model import Cable, Config, DisplayConfig
 from agent.core import variables as var
-from agent.core.state import EvseConfig, MeterLossPolicy, Station, StationConfig
+from agent.core.state import EvseConfig, MeterLossPolicy, PowerLossPolicy, Station, StationConfig
 from agent.core.station import new_station
 from agent.core.variables import Variables
 from agent.core.view import station_view
@@ -111,6 +111,8 @@ def station_config(config: Config) -> StationConfig:
         language="en" if config.display is None else config.display.language.value,
         on_meter_loss=MeterLossPolicy(config.session.on_meter_loss.value),
         meter_loss_timeout_s=config.session.meter_loss_timeout_s,
+        power_loss_policy=PowerLossPolicy(config.session.power_loss_policy.value),
+        resume_within_min=config.session.resume_within_min,
     )
 
 

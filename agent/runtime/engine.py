@@ -22,6 +22,7 @@ from agent.domain.effects import (
     Effect,
     Enqueue,
     Exit,
+    KeepRecord,
     LockPlug,
     OpenContactor,
     ReadMeter,
@@ -50,7 +51,7 @@ from agent.domain.notices import Notice, TransactionNotice
 from agent.domain.pilot import PilotOutput
 from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Record, StationRecord, StoredVariable
 from agent.domain.time import Instant
-from agent.domain.transaction import TransactionEventType, TransactionRecord
+from agent.domain.transaction import TransactionRecord
 from agent.domain.values import dataclass
 from agent.domain.variables import ValueSource
 
@@ -267,6 +268,8 @@ class Engine:
         for effect in effects:
             if isinstance(effect, Enqueue):
                 batch.notices.append(effect.notice)
+            elif isinstance(effect, KeepRecord):
+                batch.records.append(effect.record)
             elif is_immediate(effect):
                 try:
                     self._carry_out(effect, at)
@@ -375,10 +378,7 @@ class Engine:
         return (
             self._unwritten is not None
             and record is not None
-            and any(
-                notice.event_type is TransactionEventType.STARTED and notice.transaction_id == record.transaction_id
-                for notice in self._unwritten.notices
-            )
+            and any(notice.precedes_energy and notice.transaction_id == record.transaction_id for notice in self._unwritten.notices)
         )
 
     def _answer(self, command_id: CommandId, outcome: Outcome) -> None:

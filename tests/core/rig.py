@@ -88,6 +88,7 @@ class Rig:
     first_ms: int = 1_000
     utc: datetime | None = START
     auto_report: bool = True
+    first_pilot: PilotState | None = PilotState.A
 
     def __post_init__(self) -> None:
         self.at = Instant(self.boot_id, self.first_ms, self.utc)
@@ -102,7 +103,8 @@ class Rig:
         self._ids = 0
         self.apply(Started(self.recovered))
         for evse in self.evses:
-            self.pilot(PilotState.A, evse.evse_id)
+            if self.first_pilot is not None:
+                self.pilot(self.first_pilot, evse.evse_id)
 
     def apply(self, event: Event) -> list[Effect]:
         """Give an event, and let the board obey what it ordered."""

@@ -39,7 +39,7 @@ from agent.domain.events import (
     TransactionAnswered,
 )
 from agent.domain.ids import ConnectorId, EvseId
-from agent.domain.metering import Discontinuity, Measurand, ReadingContext
+from agent.domain.metering import Discontinuity, Measurand, Quantity, ReadingContext
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice
 from agent.domain.pilot import X1, PilotSignal, PilotState
 from agent.domain.records import Recovered, StationRecord
@@ -375,10 +375,31 @@ class TestDeauthorized:
         rig.charge()
         rig.apply(TransactionAnswered(rig.notices()[0].transaction_id, IdTokenInfo(AuthorizationStatus.BLOCKED)))
         assert rig.boards[EVSE1].output == X1
-        assert not rig.boards[EVSE1].is_closed
+        assert rig.boards[EVSE1].is_closed, "the vehicle has time to stop drawing"
         assert rig.evse.phase is Phase.TRANSACTION
         rig.pass_ms(5_000)
         assert rig.statuses()[-1].charging_state is ChargingState.SUSPENDED_EVSE
+
+    @pytest.mark.parametrize(("amps", "at_most_ms"), [(Decimal(16), 6_000), (Decimal("0.4"), 1_000)])
+    def test_a_suspended_vehicle_has_six_seconds_or_until_it_draws_nothing(self, amps: Decimal, at_most_ms: int) -> None:
+        """As in a stop (IEC 61851-1 sequence 10.2): nothing opens under load that need not."""
+        rig = online(values={var.STOP_TX_ON_INVALID_ID: "false"})
+        rig.charge()
+        rig.apply(TransactionAnswered(rig.notices()[0].transaction_id, IdTokenInfo(AuthorizationStatus.BLOCKED)))
+        rig.pass_ms(800, reads=False)
+        assert rig.boards[EVSE1].is_closed
+        rig.read(quantities=(Quantity(Measurand.CURRENT_IMPORT, amps),))
+        rig.pass_ms(at_most_ms - 800, reads=False)
+        assert not rig.boards[EVSE1].is_closed
+        rig.pass_ms(60_000)
+        assert not rig.boards[EVSE1].is_closed, "and it stays open"
+
+    def test_a_suspended_vehicle_that_leaves_c_is_cut_off_at_once(self) -> None:
+        rig = online(values={var.STOP_TX_ON_INVALID_ID: "false"})
+        rig.charge()
+        rig.apply(TransactionAnswered(rig.notices()[0].transaction_id, IdTokenInfo(AuthorizationStatus.BLOCKED)))
+        rig.pilot(PilotState.B)
+        assert not rig.boards[EVSE1].is_closed
 
 
 class TestMeter:

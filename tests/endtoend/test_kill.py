@@ -63,7 +63,8 @@ class Case:
             self.reason = "voided"
         elif disk.transactions:
             (record,) = disk.transactions
-            self.reason = "Reboot" if record.ended_at is None else str(record.stopped_reason)
+            begun = None if record.stop_begun is None else record.stop_begun.reason
+            self.reason = str(record.stopped_reason or begun or "Reboot")
         return found
 
     async def opens(self) -> list[str]:

@@ -58,6 +58,7 @@ ERROR_CODE: dict[FaultKind, str] = {
     FaultKind.METER_FAILURE: "PowerMeterFailure",
     FaultKind.READER_FAILURE: "ReaderFailure",
     FaultKind.STORAGE_FAILURE: "InternalError",
+    FaultKind.POWER_LOSS: "UnderVoltage",
     FaultKind.HAL_LOST: "InternalError",
 }
 """1.6 7.6 ChargePointErrorCode; vendorErrorCode tells the fault itself."""
