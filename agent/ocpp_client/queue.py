@@ -33,7 +33,7 @@ _MESSAGE_IDS = uuid.UUID("6d0c3f4e-52b7-5a0e-9c2a-0f6f0f3b6f11")
 _INFORMATIONAL = "DataTransfer"
 """The station's own figures: no CSMS need understand them, so a refusal is an answer."""
 _MOST_PATIENCE = 4
-_LOOK_FOR_TIME_S = 60.0
+_LOOK_FOR_TIME_S = 10.0
 """The time comes with an answer of the CSMS, after which the queue is asked anyway, or by the station's own time service."""
 _TIMELESS = (
     "the time of this moment is not known and cannot become known: the station was restarted before its clock was set; "

@@ -60,6 +60,7 @@ def salvage(damaged: Path, db: sqlite3.Connection) -> str:
                     lost += 1
         saved_values = _copy_simple(old, db, "ended_values", ("ordinal", "position", "value"), lambda row: load(str(row[2]), MeterValue))
         saved_anchors = _copy_simple(old, db, "clock_anchors", ("boot_id", "mono_ms", "utc"), None)
+        _copy_simple(old, db, "boot_times", ("boot_id", "mono_ms", "utc"), None)
         _salvage_ledger(old, db)
         db.execute("COMMIT")
     counts = ", ".join(f"{count} from {table}" for table, count in saved.items() if count)

@@ -47,7 +47,7 @@ MAX_PENDING_MARKS: Final = 500
 ANCHOR_MOVED_MS: Final = 12 * 3_600_000
 """So old is the newest time on disk at most after a power cut of an idle charger. Costs two small commits a day."""
 ANCHOR_STEP: Final = timedelta(seconds=1)
-"""A smaller correction of the clock does not move moments that may have been sent already."""
+"""A smaller difference to what is known is the network's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,11 +288,12 @@ class Store:
         return transaction_id in self._books.dead_starts
 
     def utc_of(self, instant: Instant) -> datetime | None:
-        """UTC of a moment of this or an earlier boot; None while no trusted time is known for that boot."""
-        anchor = self._books.anchors.get(instant.boot_id)
-        if instant.utc is not None or anchor is None:
-            return instant.utc
-        return anchor.utc + timedelta(milliseconds=instant.mono_ms - anchor.mono_ms)
+        """UTC of a moment of this or an earlier boot; None while no trusted time is known for that boot.
+
+        It never changes once it was given: it comes from the first time that the boot was told, and not before that is on disk.
+        """
+        known = self._books.boot_times.get(instant.boot_id)
+        return instant.utc if instant.utc is not None or known is None else _on(known, instant.mono_ms)
 
     def may_learn(self, instant: Instant) -> bool:
         """Whether the time of such a moment can still become known: an earlier boot without an anchor never gets one."""
@@ -301,20 +302,25 @@ class Store:
     def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
         """Note the wall time of a moment of a boot, from a trusted clock. A difference below a second to what is known changes nothing.
 
-        An anchor that agrees is moved on after some hours, along its own line: no moment gets another time by that, and after a power cut
-        the disk knows how late it was.
+        The first one of a boot gives its moments their time on the wire (`utc_of`), for good. An anchor that agrees is moved on after some
+        hours, along its own line, so that after a power cut the disk knows how late it was.
         """
         if utc.tzinfo is None:
             raise ValueError(f"clock anchor {utc.isoformat()} has no time zone")
-        known = self.utc_of(Instant(boot_id, mono_ms))
-        if known is not None and abs(known - utc) < ANCHOR_STEP:
-            if mono_ms - self._books.anchors[boot_id].mono_ms < ANCHOR_MOVED_MS:
+        present = self._books.anchors.get(boot_id)
+        known = None if present is None else _on(present, mono_ms)
+        if present is not None and known is not None and abs(known - utc) < ANCHOR_STEP:
+            if mono_ms - present.mono_ms < ANCHOR_MOVED_MS:
                 return
             utc = known
         anchor = Anchor(mono_ms, utc.astimezone(UTC))
         self._books.anchors[boot_id] = anchor
         self._pending.anchors[boot_id] = anchor
-        self._flush_within(MARK_DELAY_S)
+        if boot_id in self._books.boot_times:
+            self._flush_within(MARK_DELAY_S)
+        else:
+            self._pending.boot_times.setdefault(boot_id, anchor)
+            self._flush_now()
 
     def anchor(self, boot_id: str) -> Instant | None:
         """The moment of a boot whose wall time is on disk."""
@@ -441,6 +447,7 @@ class Store:
             self._keep_books(pending, written)
 
     def _keep_books(self, pending: Pending, written: Written) -> None:
+        self._books.boot_times.update(pending.boot_times)
         self._pending.forget(pending)
         if written.rows_proved:
             self.ledger_grew.set()
@@ -473,6 +480,7 @@ class Store:
                 self._flush_again = False
                 await self._write_whole((), ())
         except StoreError:  # `trouble` tells; the engine meets the same with its next commit
+            self._books.boot_times.update(self._pending.boot_times)  # what waits is delivered all the same
             self._flush_within(MARK_DELAY_S)
         finally:
             self._flushing = None
@@ -494,6 +502,11 @@ class Store:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _on(anchor: Anchor, mono_ms: int) -> datetime:
+    """The wall time of a moment of the anchor's boot."""
+    return anchor.utc + timedelta(milliseconds=mono_ms - anchor.mono_ms)
 
 
 def _size(path: Path) -> int:

@@ -69,18 +69,20 @@ class Pending:
 
     marks: dict[int, Mark] = field(default_factory=dict)
     anchors: dict[str, Anchor] = field(default_factory=dict)
+    boot_times: dict[str, Anchor] = field(default_factory=dict)
     lifetimes: dict[EvseId, MeterLifetime] = field(default_factory=dict)
     run: Run | None = None
     head: SignedHead | None = None
 
     def copy(self) -> "Pending":
         """What is pending now: a unit of work writes this while more may be added."""
-        return Pending(dict(self.marks), dict(self.anchors), dict(self.lifetimes), self.run, self.head)
+        return Pending(dict(self.marks), dict(self.anchors), dict(self.boot_times), dict(self.lifetimes), self.run, self.head)
 
     def forget(self, written: "Pending") -> None:
         """Drop what is on disk now, except where something newer has taken its place."""
         _drop_same(self.marks, written.marks)
         _drop_same(self.anchors, written.anchors)
+        _drop_same(self.boot_times, written.boot_times)
         _drop_same(self.lifetimes, written.lifetimes)
         if self.run is written.run:
             self.run = None
@@ -300,6 +302,10 @@ def write_pending(db: sqlite3.Connection, pending: Pending, written: Written) ->
             "INSERT OR REPLACE INTO clock_anchors (boot_id, mono_ms, utc) VALUES (?, ?, ?)",
             (boot_id, anchor.mono_ms, anchor.utc.isoformat()),
         )
+    for boot_id, anchor in pending.boot_times.items():
+        db.execute(
+            "INSERT OR IGNORE INTO boot_times (boot_id, mono_ms, utc) VALUES (?, ?, ?)", (boot_id, anchor.mono_ms, anchor.utc.isoformat())
+        )
     for lifetime in pending.lifetimes.values():
         db.execute("INSERT OR REPLACE INTO meter_lifetimes (evse_id, record) VALUES (?, ?)", (lifetime.evse_id, dump(lifetime)))
     if pending.run is not None:
@@ -386,6 +392,8 @@ def _write_run(db: sqlite3.Connection, run: Run) -> None:
     )
     db.execute("DELETE FROM runs WHERE run_id <= (SELECT max(run_id) FROM runs) - ?", (KEPT_RUNS,))
     db.execute("DELETE FROM clock_anchors WHERE boot_id NOT IN (SELECT boot_id FROM runs)")
+    # A hundred restarts without a network must not take the time from what waits.
+    db.execute("DELETE FROM boot_times WHERE boot_id NOT IN (SELECT boot_id FROM runs) AND NOT EXISTS (SELECT 1 FROM outbox)")
 
 
 def requeue_dead(db: sqlite3.Connection, row_id: int) -> Written:
@@ -454,6 +462,7 @@ class Books:
     remote_ids: dict[TransactionId, int] = field(default_factory=dict)
     dead_starts: set[TransactionId] = field(default_factory=set)
     anchors: dict[str, Anchor] = field(default_factory=dict)
+    boot_times: dict[str, Anchor] = field(default_factory=dict)
     lifetimes: dict[EvseId, MeterLifetime] = field(default_factory=dict)
     newest_utc: datetime | None = None
 
@@ -475,6 +484,8 @@ def load_books(db: sqlite3.Connection) -> Books:
         books.remote_ids[transaction_id] = int(remote_id)
     for boot_id, mono_ms, utc in db.execute("SELECT boot_id, mono_ms, utc FROM clock_anchors"):
         books.anchors[boot_id] = Anchor(mono_ms, datetime.fromisoformat(utc))
+    for boot_id, mono_ms, utc in db.execute("SELECT boot_id, mono_ms, utc FROM boot_times"):
+        books.boot_times[boot_id] = Anchor(mono_ms, datetime.fromisoformat(utc))
     for (text,) in db.execute("SELECT record FROM meter_lifetimes"):
         lifetime = _try_load(text, MeterLifetime)
         if lifetime is not None:

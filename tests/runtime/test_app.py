@@ -324,6 +324,7 @@ async def test_the_time_of_the_csms_is_kept_for_moments_that_had_none(tmp_path: 
         await asyncio.sleep(100)
         told = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
         app.csms_time(told)
+        await app.store.flush()
         known = app.store.utc_of(unknown)
         assert known is not None
         assert abs(known - (told - timedelta(seconds=100))) < timedelta(seconds=1)

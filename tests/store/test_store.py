@@ -630,7 +630,18 @@ async def test_runs_and_anchors_are_bounded(tmp_path: Path, monkeypatch: pytest.
         async with recovered(tmp_path, boot_id=f"boot-{number}") as (store, _):
             store.set_anchor(f"boot-{number}", 0, EPOCH)
     async with opened(tmp_path) as store:
-        assert sorted(store._books.anchors) == ["boot-3", "boot-4", "boot-5"]
+        assert sorted(store._books.anchors) == sorted(store._books.boot_times) == ["boot-3", "boot-4", "boot-5"]
+
+
+async def test_what_waits_keeps_its_time_however_often_the_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watchdog, a network that is away for weeks: the message of the first boot still has its time when it can go."""
+    monkeypatch.setattr(tables, "KEPT_RUNS", 3)
+    async with recovered(tmp_path) as (store, _):
+        store.set_anchor(BOOT, 0, EPOCH)
+        await store.commit([record(1)], [notice(1, 0)])
+    for number in range(6):
+        async with recovered(tmp_path, boot_id=f"boot-{number}") as (store, _):
+            assert store.utc_of(at(1_000, is_utc_known=False)) == EPOCH + timedelta(seconds=1)
 
 
 # -------------------------------------------------------------------------------------------------------------------- clock
@@ -641,10 +652,14 @@ async def test_moments_without_a_clock_get_their_time_when_it_is_known(tmp_path:
     async with recovered(tmp_path) as (store, _):
         assert store.utc_of(dark) is None
         store.set_anchor(BOOT, 61_000, EPOCH)
+        assert store.utc_of(dark) is None, "not before it is on disk: after a cut it would get another one"
+        assert store.may_learn(dark)
+        await idle(store)
         assert store.utc_of(dark) == EPOCH - timedelta(seconds=60)
         assert store.utc_of(Instant(OTHER_BOOT, 1_000)) is None
     async with recovered(tmp_path, boot_id=OTHER_BOOT) as (store, _):
         assert store.utc_of(dark) == EPOCH - timedelta(seconds=60), "a boot that is over keeps its anchor"
+        assert not store.may_learn(dark)
         assert store.time_floor is not None
         assert store.time_floor >= EPOCH
 
@@ -665,15 +680,35 @@ async def test_a_small_correction_moves_nothing_and_costs_nothing(tmp_path: Path
         assert (await store.status()).syncs == syncs
         assert store.utc_of(at(0, is_utc_known=False)) == EPOCH
         store.set_anchor(BOOT, 20_000, EPOCH + timedelta(seconds=25))
-        assert store.utc_of(at(0, is_utc_known=False)) == EPOCH + timedelta(seconds=5)
+        await store.flush()
+        assert store.utc_of(at(0, is_utc_known=False)) == EPOCH, "it may have been sent"
+        moved = store.anchor(BOOT)
+        assert moved is not None
+        assert moved.utc == EPOCH + timedelta(seconds=25), "the clock goes on from the correction"
     with pytest.raises(ValueError, match="time zone"):
         store.set_anchor(BOOT, 0, datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is refused
+
+
+async def test_the_time_of_a_message_does_not_change_by_a_crash(tmp_path: Path) -> None:
+    """It went out with the first time that the boot was told; the next run of the boot is told a little later what time it is."""
+    dark = at(1_000, is_utc_known=False)
+    async with recovered(tmp_path) as (store, _):
+        store.set_anchor(BOOT, 10_000, EPOCH)
+        await idle(store)
+        sent = store.utc_of(dark)
+        store.set_anchor(BOOT, 20_000, EPOCH + timedelta(minutes=3))
+        await crash(store)
+    async with recovered(tmp_path) as (store, _):
+        store.set_anchor(BOOT, 30_000, EPOCH + timedelta(minutes=4))
+        await store.flush()
+        assert store.utc_of(dark) == sent == EPOCH - timedelta(seconds=9)
 
 
 async def test_an_anchor_moves_on_along_its_own_line(tmp_path: Path) -> None:
     """After a power cut of a charger that idled for weeks the disk knows how late it was, and no message got another time meanwhile."""
     async with recovered(tmp_path) as (store, _):
         store.set_anchor(BOOT, 0, EPOCH)
+        await idle(store)
         for hour in range(1, 24 * 14):
             store.set_anchor(BOOT, hour * 3_600_000, EPOCH + timedelta(hours=hour, seconds=0.9))
             assert store.utc_of(at(0, is_utc_known=False)) == EPOCH
