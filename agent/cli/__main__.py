@@ -24,7 +24,11 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   status                    connection, EVSEs, clock, storage
   why [EVSE]                why it does not charge, since when, and the cure
   meter [EVSE]              meters: newest reading and health; buses
-  sessions [LIMIT]          stored transactions, the newest first
+  sessions [list] [LIMIT]   stored transactions, the newest first
+  sessions show ID          a finished session as the chain proves it
+  sessions verify           prove the chain of finished sessions, name the first broken row; also of a file when the
+                            daemon is down: --database FILE, of an export: --file FILE; --key PEM, --head INDEX:HASH
+  sessions export csv|json  with the proof; --from TIME --to TIME, --with-tokens
   queue                     messages that wait for the CSMS, dead letters
   deadletters [list]        messages that were set aside after their last attempt
   deadletters show ROW      one of them with its session and its values
@@ -101,6 +105,8 @@ def _run(given: list[str]) -> int:
     try:
         words, path, as_json = _options(given)
         asked = _question(words)
+        if not isinstance(asked, str) and "do" in asked[1]:
+            return _sessions(path, asked[1], as_json=as_json)
     except UsageError as error:
         sys.stderr.write(f"chargerctl: {error}\n\n{USAGE}")
         return EXIT_USAGE
@@ -111,14 +117,8 @@ def _run(given: list[str]) -> int:
     file = str(params.pop("file", ""))
     try:
         result = _answer(path, method, params)
-    except Refused as error:
-        return _complain(str(error), EXIT_REFUSED if error.code in REFUSALS else EXIT_USAGE if error.code in BAD_REQUESTS else EXIT_FAILED)
-    except PermissionError:
-        return _complain(f"{path}: this user may not; become a member of the group charger-agent, or use sudo", EXIT_REFUSED)
-    except OSError as error:
-        return _complain(_unreachable(path, error), EXIT_UNREACHABLE)
-    except (ValueError, KeyError, TypeError) as error:
-        return _complain(f"{path} is served by something that is no charger-agent ({error})", EXIT_FAILED)
+    except (Refused, OSError, ValueError, KeyError, TypeError) as error:
+        return _no_answer(path, error)
     if method == "deadletters.export":
         return _hand_out(result, file or (".json" if as_json else ".csv"))
     if as_json:
@@ -126,6 +126,30 @@ def _run(given: list[str]) -> int:
     else:
         _show(method, result)
     return EXIT_OK
+
+
+def _no_answer(path: str, error: Exception) -> int:
+    """Say why there is none; gives the exit code."""
+    if isinstance(error, Refused):
+        return _complain(str(error), EXIT_REFUSED if error.code in REFUSALS else EXIT_USAGE if error.code in BAD_REQUESTS else EXIT_FAILED)
+    if isinstance(error, PermissionError):
+        return _complain(f"{path}: this user may not; become a member of the group charger-agent, or use sudo", EXIT_REFUSED)
+    if isinstance(error, OSError):
+        return _complain(_unreachable(path, error), EXIT_UNREACHABLE)
+    return _complain(f"{path} is served by something that is no charger-agent ({error})", EXIT_FAILED)
+
+
+def _sessions(path: str, asked: dict[str, object], *, as_json: bool) -> int:
+    from agent.cli import sessions
+
+    try:
+        return sessions.run(lambda method, params: call(path, method, params), asked, as_json=as_json)
+    except sessions.ChainError as error:
+        return _complain(str(error), EXIT_FAILED)
+    except BrokenPipeError:
+        raise
+    except (Refused, OSError, ValueError, KeyError, TypeError) as error:
+        return _no_answer(path, error)
 
 
 def _answer(path: str, method: str, params: dict[str, object]) -> object:
@@ -217,6 +241,8 @@ def _options(given: list[str]) -> tuple[list[str], str, bool]:
         elif word == "--version":
             words = ["version"]
             break
+        elif word.startswith("--") and words[:1] == ["sessions"] and len(words) > 1:
+            words.append(word)
         elif word.startswith("--"):
             raise UsageError(f"unknown option {word}")
         else:
@@ -226,11 +252,17 @@ def _options(given: list[str]) -> tuple[list[str], str, bool]:
 
 def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
     """Method and parameters, or what is printed without asking anybody. Raises UsageError."""
+    if words[:2] == ["sessions", "list"]:
+        del words[1]
     match words:
         case ["status" | "queue" | "why" | "meter" | "sessions" | "events" | "config" as method]:
             return method, {}
         case ["why" | "meter" as method, number]:
             return method, {"evse": _whole(number, "EVSE")}
+        case ["sessions", "show" | "verify" | "export", *_]:
+            from agent.cli import sessions
+
+            return sessions.question(words[1:]) or _not_understood(words)
         case ["sessions" | "events" as method, number]:
             return method, {"limit": _whole(number, "LIMIT")}
         case ["deadletters", *rest]:

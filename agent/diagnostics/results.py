@@ -88,6 +88,25 @@ _STORAGE: Final = _object(
     slowest_commit_ms=_or_null(_number("ms")),
 )
 
+_ROW: Final = {
+    "index": _COUNT,
+    "previous": _TEXT,
+    "body_hash": _TEXT,
+    "hash": _TEXT,
+    "body": _TEXT,
+    "has_record": _BOOL,
+    "is_erased": _BOOL,
+    "what": _or_null(_TEXT),
+    "problem": _or_null(_TEXT),
+}
+_DISCLOSURES: Final = _list(_object(name=_TEXT, salt=_TEXT, value=_TEXT))
+_HEAD: Final = _object(statement=_TEXT, signature=_TEXT, key_id=_TEXT)
+_CHAIN: Final = {
+    "heads": _list(_HEAD),
+    "unproved": _list(_TEXT),
+    "next": _or_null(_COUNT),
+}
+
 _STATUS_EVSE: Final = _object(
     evse=_EVSE,
     screen=_TEXT,
@@ -274,6 +293,8 @@ RESULTS: Final[dict[str, Json]] = {
     "why": _list(_object(evse=_EVSE, blocker=_or_null(_CONDITION), chain=_list(_CONDITION))),
     "meter": _object(meters=_list({"oneOf": [_METER, _NO_METER]}), buses=_list(_BUS)),
     "sessions": _list({"oneOf": [_SESSION, _UNREADABLE_SESSION]}),
+    "sessions.chain": _object(rows=_list(_object(**_ROW)), **_CHAIN),
+    "sessions.disclosed": _object(rows=_list(_object(**_ROW, disclosures=_DISCLOSURES)), **_CHAIN),
     "queue": _QUEUE,
     "deadletters": _object(letters=_list(_object(**_LETTER)), next=_or_null(_COUNT)),
     "deadletters.show": _object(session=_WHOSE, letter=_MESSAGE, others=_list(_object(**_LETTER, state=_STATE))),

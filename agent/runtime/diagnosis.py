@@ -26,6 +26,7 @@ from agent.domain.variables import Mutability, SetVariableStatus, ValueSource, V
 from agent.fieldbus.bus import BusStatistics
 from agent.metering.api import Meter
 from agent.ocpp_client.client import ClientStatus
+from agent.runtime.books import Books
 from agent.runtime.certificates import INSECURE, next_expiry
 from agent.runtime.dead_letters import DeadLetters
 from agent.store.tables import StoredTransaction
@@ -83,6 +84,7 @@ class Diagnosis:
     def __init__(self, app: "App") -> None:
         self._app = app
         self._began_s = asyncio.get_running_loop().time()
+        self._books = Books(app.store)
         self._dead_letters = DeadLetters(app.store, self, app.client.outbox_grew)
 
     def service(self) -> Service:
@@ -105,6 +107,7 @@ class Diagnosis:
                 Method(name="sessions", summary="Stored transactions, the newest first.", call=self.sessions, params=(_SESSIONS,)),
                 Method(name="queue", summary="Messages that wait for the CSMS, and dead letters.", call=self.queue),
                 *self._dead_letters.methods(),
+                *self._books.methods(),
                 Method(name="events", summary="What happened since the start, the newest last.", call=self.events, params=(_EVENTS,)),
                 Method(name="config", summary="OCPP variables with value and source.", call=self.config, params=(_NAME,)),
                 Method(name="config.set", summary="Set an OCPP variable.", call=self.set, params=(_TO_SET, _VALUE), role=Role.TECHNICIAN),

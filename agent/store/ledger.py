@@ -285,3 +285,32 @@ def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
     db.execute("DELETE FROM ledger_disclosures WHERE entry <= ?", (end.index,))
     db.execute("DELETE FROM ledger_heads WHERE entry <= ?", (end.index,))
     return db.execute("DELETE FROM ledger WHERE entry <= ?", (end.index,)).rowcount
+
+
+def as_json(read: Page, said: list[SignedHead], *, with_tokens: bool) -> dict[str, object]:
+    """A page as the socket gives it, and as whoever reads the file without a daemon. Never a salt alone: it would give the value away."""
+    return {
+        "rows": [_row_json(proved, with_tokens=with_tokens) for proved in read.rows],
+        "heads": [{"statement": one.statement, "signature": one.signature, "key_id": one.key_id} for one in said],
+        "unproved": list(read.unproved),
+        "next": None if read.is_last else read.rows[-1].row.index,
+    }
+
+
+def _row_json(proved: ProvedRow, *, with_tokens: bool) -> dict[str, object]:
+    row = proved.row
+    what, problem = proved.problem or (None, None)
+    shown: dict[str, object] = {
+        "index": row.index,
+        "previous": row.previous,
+        "body_hash": row.body_hash,
+        "hash": row.hash,
+        "body": row.body,
+        "has_record": proved.has_record,
+        "is_erased": bool(ledger.commitments_of(row.body or "")) and not proved.disclosures,
+        "what": what,
+        "problem": problem,
+    }
+    if with_tokens:
+        shown["disclosures"] = [{"name": name, "salt": one.salt.hex(), "value": one.value} for name, one in proved.disclosures.items()]
+    return shown

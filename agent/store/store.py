@@ -357,14 +357,17 @@ class Store:
         """The end of the chain of finished sessions, None while it is empty. Raises StoreError."""
         return await self._db.read(ledger.state)
 
-    async def ledger_page(self, after: int, limit: int) -> ledger.Page:
-        """Rows of the chain behind `after`, each compared with what is kept beside it. Raises StoreError."""
-        return await self._db.read(lambda db: ledger.page(db, after, limit))
+    async def ledger_page(self, after: int, limit: int) -> tuple[ledger.Page, list[SignedHead]]:
+        """Rows of the chain behind `after`, each compared with what is kept beside it; with the last ones what the device said of heads.
 
-    async def ledger_heads(self, limit: int) -> Sequence[SignedHead]:
-        """What the device said about the newest row, the newest statement first. Raises StoreError."""
-        await self.flush()
-        return await self._db.read(lambda db: ledger.heads(db, limit))
+        Raises StoreError.
+        """
+
+        def read(db: sqlite3.Connection) -> tuple[ledger.Page, list[SignedHead]]:
+            found = ledger.page(db, after, limit)
+            return found, ledger.heads(db, ledger.KEPT_HEADS) if found.is_last else []
+
+        return await self._db.read(read)
 
     def keep_head(self, signed: SignedHead) -> None:
         """Keep a statement about the chain's head; it rides with the next commit, at most 5 s later."""
