@@ -17,6 +17,8 @@ OWN_BOOT_INTERVAL_S = 60.0
 LONGEST_INTERVAL_S = 86_400
 """A CSMS that asks for more would silence the station for good by one wrong number."""
 TRIGGERED_WINDOW_S = 5.0
+SETTLE_S = 60.0
+"""A connection that ended sooner was no success: the waits go on growing, or a link that flaps every 20 s would be dialled for ever."""
 
 
 class Due(StrEnum):
@@ -47,6 +49,7 @@ class Link:
         self._heartbeat_at: float | None = None
         self._offline_since: float | None = None
         self._has_proved = False
+        self._connected_at = 0.0
         self._security_boots = 0
         self._triggered: dict[str, float] = {}
         self._back_off = BackOffTimer(tuning.back_off)
@@ -76,6 +79,7 @@ class Link:
         """The WebSocket is open. Accepted before in this process: no BootNotification (1.6 4.2); another version: a new registration."""
         self._is_online = True
         self._has_proved = False
+        self._connected_at = now
         self._triggered.clear()
         if subprotocol != self._subprotocol:
             self._subprotocol = subprotocol
@@ -89,14 +93,15 @@ class Link:
         return LinkChanged(self._registration)
 
     def proved(self) -> None:
-        """The CSMS answered a CALL. Only this ends a series of failures: some accept the socket and close it at once (1008)."""
+        """The CSMS answered a CALL. Only this makes a connection one: some accept the socket and close it at once (1008)."""
         if not self._has_proved:
             self._has_proved = True
             self._offline_since = None
-            self._back_off.reset()
 
     def lost(self, now: float) -> LinkChanged:
-        """The socket is gone."""
+        """The socket is gone. A series of failures ended with it only if it was answered on, and lasted."""
+        if self._has_proved and now - self._connected_at >= SETTLE_S:
+            self._back_off.reset()
         self._is_online = False
         self.flaps += 1
         self._heartbeat_at = None

@@ -218,6 +218,7 @@ TABLE: dict[str, list[Row]] = {
 }
 
 
+@pytest.mark.pain(34)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("group", list(TABLE))
 async def test_bad_input(tmp_path: Path, version: str, group: str) -> None:
@@ -283,6 +284,7 @@ async def test_a_flood_of_calls_is_answered_in_order(tmp_path: Path, version: st
         assert [frame.message_id for frame in csms.frames if frame.kind is Kind.RESULT] == ids
 
 
+@pytest.mark.pain(31)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_pings_and_fragments(tmp_path: Path, version: str) -> None:
     """500 pings are answered; a call in fragments of one character is one call."""
@@ -348,6 +350,7 @@ async def test_strange_answers_to_our_own_calls(tmp_path: Path, version: str) ->
         assert len(csms.links) == 1
 
 
+@pytest.mark.pain(22)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_csms_with_an_absurd_clock(tmp_path: Path, version: str) -> None:
     """A time that cannot be is not believed: the agent lives, and its messages carry the board's time."""
@@ -367,6 +370,7 @@ async def test_a_csms_with_an_absurd_clock(tmp_path: Path, version: str) -> None
         assert len(csms.links) == 1
 
 
+@pytest.mark.pain(36)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("answer", ["CALLERROR", "nonsense", "silence", "a wrong status"])
 async def test_a_boot_that_gets_no_usable_answer(tmp_path: Path, version: str, answer: str) -> None:
@@ -396,6 +400,8 @@ async def test_a_boot_that_gets_no_usable_answer(tmp_path: Path, version: str, a
 # ------------------------------------------------------------------------------------------------------------ the socket
 
 
+@pytest.mark.pain(29)
+@pytest.mark.pain(33)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4000, None])
 async def test_a_closed_connection_is_opened_again(tmp_path: Path, version: str, code: int | None) -> None:
@@ -450,6 +456,7 @@ async def test_an_upgrade_that_is_refused(tmp_path: Path, version: str, status: 
         await csms.call(action, payload)
 
 
+@pytest.mark.pain(32)
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_obeyed(tmp_path: Path, status: int) -> None:
     """The next attempt comes not before the time that the server asked for, and not long after it."""

@@ -87,6 +87,7 @@ async def test_what_waits_for_the_beginning_does_not_wait_for_a_network_that_is_
         assert csms.actions() == []
 
 
+@pytest.mark.pain(36)
 async def test_rejected_is_silent_until_the_interval_has_passed() -> None:
     """TC_001; B03: nothing is sent, not even what stands in the queue."""
     csms = Csms()
@@ -295,6 +296,7 @@ async def test_a_connection_cut_under_a_message_sends_it_again_unchanged() -> No
         assert [type(mark) for mark in station.outbox.log] == [Delivered] * 3
 
 
+@pytest.mark.pain(28)
 async def test_silence_is_no_attempt_and_leads_to_a_new_connection() -> None:
     csms = Csms()
     starts = [True, False]
@@ -412,6 +414,7 @@ async def test_a_poisoned_message_becomes_a_dead_letter_and_the_queue_goes_on(ca
     assert "\n" not in errors[0]
 
 
+@pytest.mark.pain(47)
 async def test_a_token_that_the_csms_repeats_in_its_refusal_stays_out_of_log_and_marks(caplog: pytest.LogCaptureFixture) -> None:
     csms = Csms()
     token = IdToken("SECRET-TOKEN")
@@ -645,6 +648,7 @@ async def test_a_question_behind_a_message_that_is_waited_for_long_fails_in_time
         await until(station.client.drained)
 
 
+@pytest.mark.pain(28)
 async def test_one_silence_to_a_status_is_tolerated_and_two_are_not() -> None:
     csms = Csms()
 
@@ -776,6 +780,7 @@ async def test_the_same_call_twice_is_run_once_and_answered() -> None:
         assert len(station.commands()) == 1
 
 
+@pytest.mark.pain(41)
 async def test_two_hundred_calls_at_once_are_all_answered_in_order() -> None:
     async with pair() as (csms, station):
         await station.accepted()
@@ -813,6 +818,7 @@ async def test_a_modern_station_that_is_accepted_refuses_to_boot_again() -> None
         assert csms.actions() == ["BootNotification"]
 
 
+@pytest.mark.pain(37)
 async def test_while_pending_calls_are_answered_and_starts_are_rejected() -> None:
     """TC_002; B02.FR.05."""
     csms = Csms()
@@ -849,6 +855,7 @@ async def test_while_rejected_a_call_is_answered_as_the_version_says(is_modern: 
         assert station.commands() == []
 
 
+@pytest.mark.pain(37)
 async def test_a_call_before_the_boot_was_answered_is_answered() -> None:
     """lbbrhzn/ocpp#1503."""
     csms = Csms()
@@ -894,6 +901,7 @@ async def test_an_answer_that_did_not_leave_in_time_is_not_sent_on_the_next_conn
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.pain(34)
 @pytest.mark.parametrize("is_modern", [False, True])
 @pytest.mark.parametrize("name", BAD_INPUT)
 async def test_bad_input_is_answered_as_the_version_says_and_ends_nothing(name: str, is_modern: bool) -> None:
@@ -913,6 +921,7 @@ async def test_bad_input_is_answered_as_the_version_says_and_ends_nothing(name: 
         assert station.client.status().flaps == 0
 
 
+@pytest.mark.pain(34)
 @pytest.mark.parametrize("name", ["surrogate", "nul", "fragments", "pings", "duplicate keys", "1e400"])
 async def test_strange_but_valid_input_is_served(name: str) -> None:
     text = {
@@ -933,6 +942,7 @@ async def test_strange_but_valid_input_is_served(name: str) -> None:
         assert csms.answers[0][0] == 3
 
 
+@pytest.mark.pain(34)
 async def test_a_frame_over_a_megabyte_or_invalid_utf8_ends_in_a_reconnect() -> None:
     async with pair() as (csms, station):
         await station.accepted()
@@ -949,6 +959,7 @@ async def test_a_frame_over_a_megabyte_or_invalid_utf8_ends_in_a_reconnect() -> 
 # ---------------------------------------------------------------------------------------------------- the connection
 
 
+@pytest.mark.pain(29)
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, 1013, 4000])
 async def test_every_close_leads_to_back_off_and_a_new_connection(code: int) -> None:
     async with pair() as (csms, station):
@@ -960,6 +971,7 @@ async def test_every_close_leads_to_back_off_and_a_new_connection(code: int) -> 
         assert station.client.status().flaps == 1
 
 
+@pytest.mark.pain(35)
 async def test_a_server_that_closes_after_the_upgrade_sees_growing_waits() -> None:
     """EVtivity: 101, then 1008 "Unknown station". TC_B_57 measures the doubling."""
     csms = Csms()
@@ -977,6 +989,7 @@ async def test_a_server_that_closes_after_the_upgrade_sees_growing_waits() -> No
         assert gaps == [10, 20, 40, 80, 80]
 
 
+@pytest.mark.pain(32)
 async def test_refused_upgrades_are_waited_for_as_asked() -> None:
     csms = Csms()
     csms.refusals += [response(401), response(404), response(503, Retry_After="500"), response(302, Location="ws://localhost:1/")]
@@ -1001,6 +1014,8 @@ async def test_a_server_without_a_common_version_gets_no_message() -> None:
         assert station.sink.events == []
 
 
+@pytest.mark.pain(32)
+@pytest.mark.pain(33)
 async def test_a_dead_network_is_tried_for_ever() -> None:
     async with pair() as (_, station):
         station.network.is_up = False
@@ -1010,6 +1025,8 @@ async def test_a_dead_network_is_tried_for_ever() -> None:
         await station.accepted()
 
 
+@pytest.mark.pain(28)
+@pytest.mark.pain(29)
 async def test_a_half_open_link_is_found_by_our_own_ping() -> None:
     """dingo35/SmartEVSE: "Connected" for 24 h."""
 
@@ -1043,6 +1060,49 @@ async def test_a_half_open_link_is_found_by_our_own_ping() -> None:
             await station.accepted()
 
 
+@pytest.mark.pain(28)
+async def test_a_csms_that_answers_pings_and_no_calls_is_left() -> None:
+    """The load balancer lives, the CSMS behind it does not: pongs prove nothing. Bounded by heartbeat interval and time-out."""
+    csms = Csms()
+    async with pair(csms=csms, tuning=replace(TUNING, ping_s=50)) as (_, station):
+        await station.accepted()
+        csms.is_deaf = True
+        began = now()
+        await station.state(LinkState.OFFLINE)
+        assert now() - began <= 300 + 31
+        assert "Heartbeat was not answered" in station.client.status().last_error
+        csms.is_deaf = False
+        await station.accepted()
+
+
+@pytest.mark.pain(31)
+@pytest.mark.pain(41)
+async def test_pings_and_commands_are_answered_at_once_while_everything_else_waits() -> None:
+    """Our own CALL meets silence, fifty commands wait for the core, and a long backlog wants to go out."""
+    csms = Csms()
+
+    def silent(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise Silence
+
+    backlog = [item for number in range(50) for item in session(1 + 3 * number, f"t{number}")]
+    csms.on["StartTransaction"] = silent
+    async with pair(*backlog, csms=csms) as (_, station):
+        await until(lambda: "StartTransaction" in csms.actions())
+        for number in range(50):
+            await csms.link.send(json.dumps([2, f"waits-{number}", "Reset", {"type": "Soft"}]))
+        await until(lambda: len(station.commands()) == 50)
+        began = now()
+        pong = await csms.link.ping()
+        await pong
+        asking = asyncio.ensure_future(csms.ask("DataTransfer", {"vendorId": "v"}, "asked"))
+        await until(lambda: len(station.commands()) == 51)
+        station.client.answer(station.commands()[50].command_id, ACCEPTED)
+        assert (await asking)[2] == {"status": "Accepted"}
+        assert now() - began < 1
+        assert station.client.status().outstanding == "StartTransaction"
+
+
+@pytest.mark.pain(41)
 async def test_a_new_ping_interval_counts_at_once() -> None:
     csms = Csms()
     async with pair(csms=csms, tuning=replace(TUNING, ping_s=0)) as (_, station):
@@ -1091,6 +1151,7 @@ async def test_a_network_that_drops_everything_at_random_moments_loses_nothing()
 # ------------------------------------------------------------------------------------------------- for the technician
 
 
+@pytest.mark.pain(42)
 async def test_status_names_what_is_going_on() -> None:
     csms = Csms()
 
@@ -1110,6 +1171,7 @@ async def test_status_names_what_is_going_on() -> None:
         assert not station.client.drained()
 
 
+@pytest.mark.pain(47)
 async def test_the_frames_are_kept_masked() -> None:
     csms = Csms()
     csms.on["Authorize"] = lambda _: {"status": "Accepted", "parentIdTag": "SECRET-GROUP"}
@@ -1125,6 +1187,7 @@ async def test_the_frames_are_kept_masked() -> None:
         assert [frame.direction for frame in station.client.frames][:2] == ["out", "in"]
 
 
+@pytest.mark.pain(47)
 async def test_no_token_and_no_payload_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="agent")
     csms = Csms()
@@ -1183,6 +1246,7 @@ async def test_closing_a_half_open_connection_takes_seconds_at_most() -> None:
         csms.link.transport.abort()
 
 
+@pytest.mark.pain(34)
 async def test_a_bug_in_the_sink_does_not_end_the_client(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     async with pair() as (csms, station):
         await station.accepted()
@@ -1202,6 +1266,7 @@ async def test_a_bug_in_the_sink_does_not_end_the_client(monkeypatch: pytest.Mon
         assert (await asking)[2] == {"status": "Accepted"}
 
 
+@pytest.mark.pain(29)
 async def test_a_bug_while_connecting_leads_to_the_next_attempt(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     async with pair() as (_, station):
         failures = count()
@@ -1217,6 +1282,7 @@ async def test_a_bug_while_connecting_leads_to_the_next_attempt(monkeypatch: pyt
         assert any("bug of ours" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.pain(40)
 async def test_two_versions_are_offered_and_a_change_of_version_boots_again() -> None:
     csms = Csms("ocpp2.0.1")
     async with csms.running():

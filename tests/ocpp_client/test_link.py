@@ -5,7 +5,7 @@ import pytest
 from agent.domain.events import LinkChanged, LinkState
 from agent.ocpp_client.adapter import BootReply
 from agent.ocpp_client.backoff import BackOff
-from agent.ocpp_client.link import OWN_BOOT_INTERVAL_S, Due, Link, LinkTuning
+from agent.ocpp_client.link import OWN_BOOT_INTERVAL_S, SETTLE_S, Due, Link, LinkTuning
 
 TUNING = LinkTuning(heartbeat_s=300, offline_threshold_s=60, back_off=BackOff(wait_minimum_s=10, random_range_s=0, repeat_times=3))
 
@@ -64,6 +64,7 @@ def test_an_accepted_boot_with_interval_0_keeps_our_own_heartbeat() -> None:
     assert accepted(interval_s=0).heartbeat_s == 300
 
 
+@pytest.mark.pain(36)
 @pytest.mark.parametrize(
     ("status", "state"), [("Pending", LinkState.PENDING), ("Rejected", LinkState.REJECTED), ("Nonsense", LinkState.REJECTED)]
 )
@@ -77,6 +78,7 @@ def test_not_accepted_waits_the_interval_and_boots_again(status: str, state: Lin
     assert link.due(91) is Due.BOOT_NOTIFICATION
 
 
+@pytest.mark.pain(36)
 @pytest.mark.parametrize("interval", [0, -5])
 def test_without_an_interval_the_station_chooses_a_minute_and_jitter(interval: int) -> None:
     link = Link(TUNING)
@@ -85,6 +87,7 @@ def test_without_an_interval_the_station_chooses_a_minute_and_jitter(interval: i
     assert link.next_deadline() == pytest.approx(OWN_BOOT_INTERVAL_S + 5)
 
 
+@pytest.mark.pain(36)
 def test_an_absurd_interval_is_a_day() -> None:
     link = Link(TUNING)
     link.connected("ocpp1.6", 0)
@@ -92,6 +95,7 @@ def test_an_absurd_interval_is_a_day() -> None:
     assert link.next_deadline() == 86_400
 
 
+@pytest.mark.pain(36)
 def test_a_refused_boot_is_tried_again_after_our_own_interval() -> None:
     link = Link(TUNING)
     link.connected("ocpp1.6", 0)
@@ -169,9 +173,25 @@ def test_back_off_is_reset_by_an_answer_and_not_by_a_socket() -> None:
     assert waits == [10, 20, 40]
     link.connected("ocpp1.6", 0)
     link.proved()
-    link.lost(0)
+    link.lost(SETTLE_S)
     assert link.wait_s(never) == 10
     assert link.flaps == 4
+
+
+@pytest.mark.pain(35)
+def test_a_link_that_flaps_is_dialled_at_growing_intervals_until_it_lasts() -> None:
+    """Answers come, and after 20 s it is gone again: without a time to settle the waits would never grow."""
+    link = Link(TUNING)
+    now, waits = 0.0, []
+    for lasts in (20, 20, 20, 20, SETTLE_S, 20):
+        link.connected("ocpp1.6", now)
+        link.proved()
+        now += lasts
+        link.lost(now)
+        waits.append(link.wait_s(never))
+        now += waits[-1]
+    assert waits == [10, 20, 40, 80, 10, 20]
+    assert link.flaps == 6
 
 
 def test_security_error_leads_back_to_the_boot_once() -> None:

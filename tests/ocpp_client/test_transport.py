@@ -87,6 +87,7 @@ def test_an_identity_with_a_colon_cannot_authenticate(password_file: Path) -> No
         Transport(given, Network(), ("ocpp1.6",))
 
 
+@pytest.mark.pain(40)
 async def test_both_versions_are_offered_and_the_servers_choice_holds() -> None:
     async with Csms("ocpp1.6").running() as csms:
         connection = await transport(csms.url).open()
@@ -106,6 +107,7 @@ async def test_without_a_common_version_nothing_is_sent(answer: str | None) -> N
     assert "ocpp" in str(failed.value)
 
 
+@pytest.mark.pain(47)
 async def test_the_password_goes_to_the_server_and_nowhere_else(password_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with Csms().running() as csms:
@@ -135,6 +137,7 @@ async def test_a_missing_password_file_is_named(tmp_path: Path) -> None:
         await transport("ws://localhost:1/", 1, password_file=tmp_path / "nowhere").open()
 
 
+@pytest.mark.pain(42)
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500, 503])
 async def test_a_refused_upgrade_says_what_to_do(status: int) -> None:
     async with Csms().running() as csms:
@@ -165,6 +168,7 @@ async def test_retry_after_is_read(headers: dict[str, str], wait: float | None) 
     assert failed.value.retry_after_s == wait
 
 
+@pytest.mark.pain(48)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("target", ["same", "ws://localhost:{other}/", "http://localhost:{other}/", "nonsense://"])
 async def test_a_redirect_is_not_followed(status: int, target: str, password_file: Path) -> None:
@@ -203,6 +207,7 @@ async def test_garbage_instead_of_an_upgrade_is_a_failure(answer: bytes) -> None
     assert len(str(failed.value)) < 400
 
 
+@pytest.mark.pain(29)
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("drip", [b"", b"H"])
 async def test_a_silent_or_dripping_server_meets_a_total_deadline(drip: bytes) -> None:
@@ -270,8 +275,9 @@ async def test_a_frame_over_a_megabyte_ends_the_connection_with_1009() -> None:
         sending.exception()
 
 
-async def test_small_frames_are_not_held_back_by_the_kernel() -> None:
-    """A socket made with proto=0 gets no TCP_NODELAY from asyncio."""
+@pytest.mark.pain(28)
+async def test_small_frames_are_not_held_back_by_the_kernel_and_unanswered_ones_end_the_link() -> None:
+    """A socket made with proto=0 gets no TCP_NODELAY from asyncio; data that nobody acknowledges is given up after a minute."""
     made: list[socket.socket] = []
 
     class Watched(Network):
@@ -294,6 +300,7 @@ async def test_a_ping_that_is_answered_is_fine() -> None:
         await connection.close()
 
 
+@pytest.mark.pain(28)
 @pytest.mark.virtual_time
 async def test_a_ping_without_a_pong_finds_the_half_open_link() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -347,6 +354,7 @@ def not_yet_valid() -> datetime:
     return datetime.now(UTC) + timedelta(days=2)
 
 
+@pytest.mark.pain(45)
 @pytest.mark.parametrize(
     ("case", "words"),
     [
@@ -424,6 +432,7 @@ def blocking_tls_server(context: ssl.SSLContext) -> Iterator[int]:
             thread.join()
 
 
+@pytest.mark.pain(45)
 @pytest.mark.parametrize(("weakness", "words"), [("version", "TLS 1.2"), ("cipher", "ECDHE")])
 async def test_weak_tls_is_refused(weakness: str, words: str, authority: trustme.CA, ca_file: Path, password_file: Path) -> None:
     context = server_context(authority.issue_cert("localhost"))
@@ -463,6 +472,7 @@ async def test_a_ca_file_that_cannot_be_read_is_named(content: bytes | None, pas
         await transport("wss://localhost:1/", 2, password_file=password_file, ca_file=path).open()
 
 
+@pytest.mark.pain(43)
 async def test_a_new_root_is_used_without_a_restart(authority: trustme.CA, password_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(path))
