@@ -10,6 +10,7 @@ COMMANDS: Final = {
     "world": ("simulator.world_process", "the simulated world as a process that outlives the daemon"),
     "control": ("simulator.control_command", "call one method of a control socket"),
     "chaos": ("simulator.chaos", "random sessions and faults in virtual time; afterwards the books must agree"),
+    "replay": ("simulator.replay", "run a flight recording through the same core and show where it decides otherwise"),
     "faults": ("simulator.control_command", "list the faults that fault.set knows"),
 }
 """Subcommand: module, and one line for the help."""

@@ -321,6 +321,10 @@ class OcppClient:
         """The last 200 frames, masked."""
         return self._ring.masked()
 
+    def newest_frames(self, limit: int) -> tuple[FrameSeen, ...]:
+        """The last frames, at most `limit`, masked: masking all would take milliseconds."""
+        return self._ring.masked(limit)
+
     def reconnect(self) -> None:
         """Drop the connection, or the wait for one, and connect anew at once (new password, address or root)."""
         self._hurry.set()

@@ -54,9 +54,10 @@ class FrameRing:
         else:
             self._frames.append(_Raw(at_s, direction, text))
 
-    def masked(self) -> tuple[FrameSeen, ...]:
-        """All frames, the oldest first."""
-        return tuple(FrameSeen(raw.at_s, raw.direction, raw.text if raw.is_masked else mask(raw.text)) for raw in self._frames)
+    def masked(self, limit: int | None = None) -> tuple[FrameSeen, ...]:
+        """The newest frames, at most `limit`, the oldest of them first."""
+        wanted = list(self._frames)[-limit:] if limit else self._frames
+        return tuple(FrameSeen(raw.at_s, raw.direction, raw.text if raw.is_masked else mask(raw.text)) for raw in wanted)
 
 
 def mask(text: str) -> str:

@@ -62,6 +62,7 @@ from agent.runtime import systemd
 from agent.runtime.certificates import INSECURE, CertificateWatch
 from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
 from agent.runtime.engine import Engine, Hooks
+from agent.runtime.recorder import FRAMES, Recorder
 from agent.runtime.timekeeper import LOOK_S, Timekeeper
 from agent.runtime.variables import initial_variables
 from agent.store.store import Store
@@ -222,6 +223,7 @@ class App:
     guard: Guard
     driver: HalDriver
     buses: BusPool
+    recorder: Recorder
 
     def __init__(self, config: Config, *, boot_id: str | None = None) -> None:
         self.config = config
@@ -315,6 +317,8 @@ class App:
         reports = _Reports(self)
         self.guard = Guard(reports, on_refused=reports.contactor_refused)
         stack.push_async_callback(self.driver.aclose)
+        # Closed after the contactors are open, and before anything that may take its time.
+        self.recorder = await stack.enter_async_context(self._flight_recorder())
         await self.guard.start(self.driver)
         stack.callback(self.guard.close_down)
 
@@ -341,9 +345,18 @@ class App:
                 exit=lambda: self._end(Ending.EXIT),
                 changed=self._want_view,
                 variables_changed=lambda variables: self.client.tune(client_tuning(variables)),
+                decided=self.recorder.decided,
+                failed=self.recorder.failed,
             ),
         )
         self.timekeeper = Timekeeper(self.clock, self.store, self.engine, alarm_after_h=self.config.clock.alarm_after_h)
+
+    def _flight_recorder(self) -> Recorder:
+        def frames() -> list[tuple[int, str, str]]:
+            seen = self.client.newest_frames(FRAMES) if self._is_engine_ready else ()
+            return [(int(frame.at_s * 1000), frame.direction.value, frame.text) for frame in seen]
+
+        return Recorder(self.config.store.directory / "flight", secrets=(self.config.station.uid,), frames=frames)
 
     def _build_client(self, recovered: Recovered) -> None:
         config = self.config
@@ -509,6 +522,7 @@ class App:
                 systemd.notify("WATCHDOG=1")
             else:
                 _log.error("the watchdog is not fed: %s", stuck)
+                self.recorder.freeze("stuck", stuck)
             await asyncio.sleep(interval)
 
     def _stuck(self) -> str | None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import field
 from typing import Protocol
 
@@ -139,6 +140,11 @@ class Hooks:
     changed: Callable[[], None] = lambda: None
     variables_changed: Callable[[Variables], None] = lambda _: None
     recorded: Callable[[Event, Instant], None] = lambda _event, _at: None
+    """An event, before it is decided."""
+    decided: Callable[[Event, Instant, Station, Station, tuple[Effect, ...]], None] = lambda _event, _at, _before, _after, _effects: None
+    """What came of it: the state before and after, and the effects; those that remove energy are carried out by then."""
+    failed: Callable[[Event, Instant, Station, Exception], None] = lambda _event, _at, _before, _error: None
+    """An event that met a bug of ours; the state is as before."""
 
 
 class Engine:
@@ -257,9 +263,14 @@ class Engine:
 
     def _step(self, event: Event) -> None:
         at = self._now()
-        self._hooks.recorded(event, at)
         before = self.station
-        self.station, effects = step(before, event, at)
+        try:
+            self._hooks.recorded(event, at)
+            self.station, effects = step(before, event, at)
+        except Exception as error:
+            with suppress(Exception):  # the bug at hand is the one to tell
+                self._hooks.failed(event, at, before, error)
+            raise
         self.events_handled += 1
         batch = _Batch(records=list(changed_records(before, self.station)))
         if isinstance(event, Started):
@@ -277,6 +288,10 @@ class Engine:
                     _log.exception("%s failed", type(effect).__name__)
             else:
                 batch.effects.append(effect)
+        try:
+            self._hooks.decided(event, at, before, self.station, effects)
+        except Exception:  # noqa: BLE001 - told: what listens must not end what charges
+            _log.exception("keeping a %s failed", type(event).__name__)
         if before.variables is not self.station.variables:
             self._hooks.variables_changed(self.station.variables)
         self._schedule(batch)
