@@ -209,6 +209,11 @@ def _sessions(result: object) -> Iterator[str]:
             f"{_show(session['started']):25} {_show(session['energy_wh']):>8}  {_show(session['cost']):14} {ended:16} "
             f"{delivered:10} {session['transaction_id']}{mark}"
         )
+        for segment in _rows(session["segments"]):
+            yield (
+                f"  meter {_show(segment['serial_number'])}: {segment['start_wh']} to {segment['stop_wh']} Wh, "
+                f"{'billed' if segment['is_billed'] else 'not billed'}, until {segment['ended_by'] or 'the end'}"
+            )
 
 
 def _queue(result: object) -> Iterator[str]:

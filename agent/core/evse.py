@@ -7,7 +7,7 @@ conditions allow and then derives what pilot, contactor and lock have to be. Out
 from dataclasses import replace
 from decimal import Decimal
 
-from agent.core import availability, control_pilot, recovery, sampling, status, transactions
+from agent.core import availability, control_pilot, recovery, sampling, segments, status, transactions
 from agent.core import variables as var
 from agent.core.state import Authorization, AuthorizationState, Evse, Fault, Phase, Refusal, Stop, StopStage, Turn
 from agent.domain.commands import CommandStatus, StatusOutcome
@@ -243,15 +243,15 @@ def _last_reading(turn: Turn, evse: Evse, stop: Stop) -> Evse:
         last = evse.reading or record.last_reading
         return evse if last is record.last_reading else turn.put(replace(evse, transaction=replace(record, last_reading=last)))
     ended_at = stop.ended_at or turn.at
-    if stop.fixed_reading is not None:
-        return transactions.end(turn, evse, stop, stop.fixed_reading, is_estimated=True, ended_at=ended_at)
-    reading = evse.reading
+    reading = evse.reading if stop.fixed_reading is None else stop.new_register
     settled_at = stop.stage_since.plus_ms(SETTLE_MS)
-    if reading is not None and reading.energy_wh is not None and reading.at.ms_since(settled_at) >= 0:
-        return transactions.end(turn, evse, stop, reading, is_estimated=False, ended_at=ended_at)
-    if evse.meter_lost_at is not None or turn.at.ms_since(stop.deadline) >= 0:
+    is_settled = reading is not None and reading.energy_wh is not None and reading.at.ms_since(settled_at) >= 0
+    if is_settled or evse.meter_lost_at is not None or turn.at.ms_since(stop.deadline) >= 0:
+        if stop.fixed_reading is not None:
+            evse = replace(evse, transaction=segments.with_counted(record, reading))
+            return transactions.end(turn, evse, stop, stop.fixed_reading, is_estimated=True, ended_at=ended_at)
         last = _newest(record.last_reading, reading)
-        return transactions.end(turn, evse, stop, last, is_estimated=True, ended_at=ended_at)
+        return transactions.end(turn, evse, stop, last, is_estimated=not is_settled, ended_at=ended_at)
     if not stop.is_asked and turn.at.ms_since(settled_at) >= 0:
         turn.emit(ReadMeter(evse.evse_id))
         return turn.put(replace(evse, stop=replace(stop, is_asked=True)))
@@ -292,6 +292,8 @@ def _recovering(turn: Turn, evse: Evse) -> Evse:
             ended_at = recovery.earliest_end(evse.config, record, reading)
             return transactions.end(turn, evse, stop, reading, is_estimated=evse.contactor_closed, ended_at=ended_at)
         turn.remark("meter_not_plausible", evse, "the register at the boot does not continue the stored one", is_warning=True)
+        kind = segments.kind_at_boot(record.last_reading, reading)
+        evse = replace(evse, transaction=segments.broken(record, record.last_reading, kind, reading))
         return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
     if is_late:
         return transactions.end(turn, evse, stop, record.last_reading, is_estimated=True, ended_at=ended_at)
@@ -329,7 +331,7 @@ def request_stop(
 ) -> Evse:
     """Begin to stop a running transaction. `at_once` opens the contactor without waiting for the vehicle. The first reason stays."""
     if evse.phase is Phase.STOPPING and evse.stop is not None:
-        stop = evse.stop if fixed_reading is None else replace(evse.stop, fixed_reading=fixed_reading)
+        stop = evse.stop if fixed_reading is None else replace(evse.stop, fixed_reading=fixed_reading, new_register=None)
         evse = turn.put(replace(evse, stop=stop))
         return _to_stage(turn, evse, StopStage.OPENING) if at_once and stop.stage is StopStage.RAMP_DOWN else evse
     if evse.phase is Phase.RECOVERING and evse.may_resume and evse.stop is not None and ends_transaction:
@@ -386,7 +388,7 @@ def _stage_ms(turn: Turn, stage: StopStage) -> int:
 def _draws_nothing(evse: Evse, since: Instant) -> bool:
     if not evse.pilot.is_ready:
         return True
-    reading = evse.reading
+    reading = evse.reading if evse.stop is None or evse.stop.new_register is None else evse.stop.new_register
     if reading is None or reading.at.ms_since(since) <= 0:
         return False
     currents = reading.values(Measurand.CURRENT_IMPORT)

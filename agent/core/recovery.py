@@ -46,6 +46,7 @@ def recover(turn: Turn, recovered: Recovered) -> None:
             may_resume = (
                 turn.station.config.power_loss_policy is not PowerLossPolicy.STOP
                 and record.stop_begun is None
+                and not record.segments
                 and not _was_reset(recovered.station.reset_kind)
             )
             turn.put(replace(evse, transaction=record, phase=Phase.RECOVERING, stop=stop, may_resume=may_resume))
@@ -72,6 +73,8 @@ def _stop_of(turn: Turn, record: TransactionRecord, reset_kind: str | None) -> S
         stage_since=turn.at,
         deadline=turn.at.plus_ms(WAIT_MS),
         id_token=None if begun is None else begun.id_token,
+        # The run before saw the register change: what is read now, however well it fits, is another's.
+        fixed_reading=record.last_reading if record.segments else None,
         ended_at=last_seen(record),
     )
 

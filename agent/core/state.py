@@ -121,9 +121,9 @@ class StopStage(StrEnum):
 class Stop:
     """A stop under way.
 
-    `fixed_reading` is the register that ends it where the meter may not be asked any more, `ended_at` the
-    moment where it is not now. `ends_transaction` is False when only the process leaves: the transaction stays open on disk. `is_asked`:
-    the meter was asked for the last register.
+    `fixed_reading` is the register that ends it where the meter may not be asked any more, and `new_register` the newest of the one that
+    counts since; `ended_at` is the moment where it is not now. `ends_transaction` is False when only the process leaves: the transaction
+    stays open on disk. `is_asked`: the meter was asked for the last register.
     """
 
     reason: StoppedReason
@@ -134,6 +134,7 @@ class Stop:
     stage_since: Instant
     id_token: IdToken | None = None
     fixed_reading: Reading | None = None
+    new_register: Reading | None = None
     ended_at: Instant | None = None
     ends_transaction: bool = True
     is_asked: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import authorization, commands, control_pilot, recovery, sampling, status
+from agent.core import authorization, commands, control_pilot, recovery, sampling, segments, status
 from agent.core import evse as session
 from agent.core.state import Evse, Fault, MeterLossPolicy, Phase, Station, StationConfig, StopStage, Turn
 from agent.core.variables import Variables
@@ -220,10 +220,15 @@ def _discontinuity(turn: Turn, evse: Evse, event: MeterDiscontinuity) -> None:
     record = evse.transaction
     if record is None or not evse.has_transaction:
         return
-    last_good = event.last_good or evse.reading or record.last_reading
     if evse.phase is Phase.RECOVERING and evse.stop is not None:
-        turn.put(replace(evse, stop=replace(evse.stop, fixed_reading=record.last_reading)))
+        record = segments.broken(record, record.last_reading, event.kind, event.first_new)
+        turn.put(replace(evse, transaction=record, stop=replace(evse.stop, fixed_reading=record.last_reading)))
         return
+    # The tracker's last good one may be doubted for other reasons, and after a second break it belongs to a register that is not billed.
+    last_good = record.last_reading if record.segments else evse.reading or record.last_reading
+    counted = None if evse.stop is None else evse.stop.new_register
+    record = segments.broken(record, last_good, event.kind, event.first_new, counted)
+    evse = turn.put(replace(evse, transaction=record))
     session.request_stop(turn, evse, StoppedReason.OTHER, TriggerReason.ABNORMAL_CONDITION, fixed_reading=last_good)
 
 
@@ -231,10 +236,15 @@ def _meter_read(turn: Turn, reading: Reading) -> tuple[EvseId, ...]:
     evse = turn.station.evse(reading.evse_id)
     if evse is None or reading.quality is not Quality.GOOD or reading.energy_wh is None:
         return ()
-    if evse.phase in {Phase.TRANSACTION, Phase.STOPPING} and evse.reading is not None and not session.continues(evse.reading, reading):
-        return ()  # energy never falls inside a transaction; the discontinuity itself comes as an event of its own
     was_lost = evse.meter_lost_at is not None
-    evse = turn.put(replace(evse, reading=reading, meter_lost_at=None, meter_lost_reason=""))
+    evse = replace(evse, meter_lost_at=None, meter_lost_reason="")
+    if evse.phase is Phase.STOPPING and evse.stop is not None and evse.stop.fixed_reading is not None:
+        evse = replace(evse, stop=replace(evse.stop, new_register=reading))  # counted for the books, neither billed nor sent
+    elif evse.phase in {Phase.TRANSACTION, Phase.STOPPING} and evse.reading is not None and not session.continues(evse.reading, reading):
+        return ()  # energy never falls inside a transaction; the discontinuity itself comes as an event of its own
+    else:
+        evse = replace(evse, reading=reading)
+    turn.put(evse)
     if was_lost:
         turn.remark("meter_recovered", evse)
     return (reading.evse_id,)

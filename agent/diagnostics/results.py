@@ -184,6 +184,13 @@ _BUS: Final = _object(
     ),
 )
 
+_SEGMENT: Final = _object(
+    serial_number=_or_null(_TEXT),
+    start_wh=_decimal("Wh"),
+    stop_wh=_decimal("Wh"),
+    ended_by=_or_null({"type": "string", "description": "what broke the register; null: the session ended"}),
+    is_billed=_BOOL,
+)
 _SESSION_MEMBERS: Final[dict[str, Json]] = {
     "transaction_id": _TEXT,
     "remote_id": _or_null({"type": "integer", "description": "the number that a 1.6 CSMS gave it"}),
@@ -198,6 +205,7 @@ _SESSION_MEMBERS: Final[dict[str, Json]] = {
     "cost": _or_null(_MONEY),
     "stopped_reason": _or_null(_TEXT),
     "meter_serial_number": _or_null(_TEXT),
+    "segments": _list(_SEGMENT),
     "is_delivered": _BOOL,
     "waiting_messages": _COUNT,
     "dead_letters": _COUNT,

@@ -150,6 +150,19 @@ class Discontinuity(StrEnum):
     """Its registers are exchanged, or the upper ones of them are wrong: the lower ones go on as before."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterSegment:
+    """What one register counted of a session in which the register changed: raw Wh, and why it ended; `ended_by` None is the session's end.
+
+    Only the first segment of a session is billed: nothing ties the others to what was sold.
+    """
+
+    serial_number: str | None
+    start_wh: Decimal
+    stop_wh: Decimal
+    ended_by: Discontinuity | None
+
+
 POWER_MARGIN: Final = Decimal("1.25")
 RISE_TOLERANCE_WH: Final = Decimal(5)
 _MS_PER_HOUR: Final = 3_600_000

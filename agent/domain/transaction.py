@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from agent.domain.authorization import IdToken
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
-from agent.domain.metering import MeterValue, Reading
+from agent.domain.metering import MeterSegment, MeterValue, Reading
 from agent.domain.tariff import Tariff
 from agent.domain.time import Instant
 from agent.domain.values import dataclass
@@ -98,6 +98,7 @@ class TransactionRecord:
     `tariff` is the price frozen at the start; None when the session is not sold here.
     `ended_at`, `meter_stop` and `stopped_reason` are None while it runs. `meter_stop_estimated` marks a stop register that was not
     read after the contactor opened. `stop_id_token` is the token that ended it. `ended_values` are the samples kept for the end message.
+    `segments` is empty where one register counted all of it; else there is one for each register, and only the first is billed.
 
     `stop_begun` is the stop that was ordered and is not over. `interrupted_by` is why the contactor opened without a stop, where that is
     known: the power-fail input said so. `resumed_at` is the moment since which the transaction runs again after
@@ -132,6 +133,7 @@ class TransactionRecord:
     resumed_at: Instant | None = None
     served_ms: int = 0
     is_deauthorized: bool = False
+    segments: tuple[MeterSegment, ...] = ()
 
     @property
     def running_since(self) -> Instant:

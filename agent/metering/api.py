@@ -74,7 +74,7 @@ class MeterSink(Protocol):
         """Learn that there is a good read-out again; called before its `on_reading`."""
 
     def on_discontinuity(self, evse_id: EvseId, kind: Discontinuity, last_good: Reading | None, first_new: Reading) -> None:
-        """Learn that a new register has begun; called before the read-out that confirmed it. `last_good` None: from before the restart."""
+        """Learn that a new register has begun; called before the read-out that confirmed it. `last_good` may be from before a restart."""
 
 
 class Meter(Protocol):

@@ -144,7 +144,7 @@ class RegisterTracker:
                 candidate.kind = kind
         if candidate.count < (CONFIRMATIONS_OF_WORDS if candidate.kind is Discontinuity.WORDS else CONFIRMATIONS):
             return Follow(continuity=Continuity.DOUBTED, kind=candidate.kind)
-        last_good, first_new = self._last_good, candidate.first
+        last_good, first_new = self._last_good or self._of_before(reading), candidate.first
         gained = _energy(reading) - _energy(first_new)
         modulus = self._rolled_over_at(first_new) if candidate.kind is Discontinuity.ROLLOVER else None
         if modulus is not None and self._state is not None:
@@ -152,6 +152,19 @@ class RegisterTracker:
         self._candidate = None
         self._take(reading, gained)
         return Follow(continuity=Continuity.BROKEN, kind=candidate.kind, last_good=last_good, first_new=first_new)
+
+    def _of_before(self, reading: Reading) -> Reading | None:
+        """The last read-out of before the restart, as far as it was kept."""
+        state = self._state
+        if state is None:
+            return None
+        return Reading(
+            evse_id=reading.evse_id,
+            at=state.at,
+            energy_wh=state.register_wh,
+            serial_number=state.serial_number,
+            resolution_wh=reading.resolution_wh,
+        )
 
     def _take(self, reading: Reading, gained: Decimal) -> None:
         state = self._state

@@ -11,12 +11,12 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from agent.domain.metering import Quality, Quantity, Reading
+from agent.domain.metering import Quantity, Reading
 from agent.fieldbus.errors import BusException, BusTemporary, BusTimeout, BusUrlError
 from agent.fieldbus.url import parse_bus_url
 from agent.metering.api import MeterConfigError, MeterSink, MeterSpec, MeterStatus, Now
-from agent.metering.lifetime import Continuity, Counter, Follow, RegisterTracker
-from agent.metering.plausibility import Doubt, PlausibilityJudge
+from agent.metering.judgement import Judgement, MeterJudge
+from agent.metering.lifetime import Counter
 from agent.metering.registers import TEXT_TYPES, decode_number, decode_text, plain
 from agent.metering.template import MeterTemplate, Point, RegisterField, TemplateError, load_template
 
@@ -73,9 +73,8 @@ class ModbusMeter:
         self._device = device
         self._sink = sink
         self._now = now
-        self._judge = PlausibilityJudge(spec.max_power_w)
         energy = template.energy
-        self._tracker = RegisterTracker(spec.max_power_w, spec.resume, Counter(energy.register.type, energy.unit))
+        self._judge = MeterJudge(spec.max_power_w, spec.resume, Counter(energy.register.type, energy.unit))
         self._serial: str | None = None
         self._is_identified = False
         self._serial_again_at: float | None = None
@@ -84,6 +83,7 @@ class ModbusMeter:
         self._stale_timer: asyncio.TimerHandle | None = None
         self._is_lost = False
         self._problem: str | None = "not read yet"
+        self._doubt = ""
         self._last_reading: Reading | None = None
         self._readings = self._suspect_readings = self._failed_reads = 0
 
@@ -121,7 +121,7 @@ class ModbusMeter:
             last_reading=self._last_reading,
             is_lost=self._is_lost,
             problem=self._problem,
-            lifetime=self._tracker.state,
+            lifetime=self._judge.lifetime,
             readings=self._readings,
             suspect_readings=self._suspect_readings,
             failed_reads=self._failed_reads,
@@ -133,7 +133,7 @@ class ModbusMeter:
                 await self._identify()
             reading = await self._read_registers()
             doubts = self._judge.doubts(reading)
-            if not doubts and self._tracker.break_kind(reading) is not None:
+            if not doubts and self._judge.breaks_line(reading):
                 # Before a break is believed: is it still the same meter?
                 await self._identify()
                 reading = replace(reading, serial_number=self._serial)
@@ -143,32 +143,18 @@ class ModbusMeter:
             self._problem = str(error)
             log.debug("meter read failed evse_id=%s reason=%s", self._spec.evse_id, error)
             return
-        self._report(reading, doubts)
+        self._report(self._judge.judge(reading, doubts))
 
-    def _report(self, reading: Reading, doubts: Sequence[Doubt]) -> None:
-        problem = "; ".join(doubts)
-        broken: Follow | None = None
-        before = self._tracker.state
-        if not doubts:
-            follow = self._tracker.follow(reading)
-            if follow.continuity is Continuity.DOUBTED:
-                problem = f"the import register does not continue the one before ({follow.kind})"
-            else:
-                if follow.continuity is Continuity.BROKEN:
-                    broken = follow
-                    self._judge.restart_energy()
-                problem = "; ".join(self._judge.energy_doubts(reading))
+    def _report(self, judgement: Judgement) -> None:
+        reading, broken, problem = judgement.reading, judgement.broken, judgement.problem
         self._readings += 1
-        if problem:
-            if before is not None:
-                now = "nothing" if reading.energy_wh is None else f"{reading.energy_wh} Wh"
-                problem += f": register {before.register_wh} Wh, then {now}"
-            reading = replace(reading, quality=Quality.SUSPECT)
+        if problem is not None:
             self._suspect_readings += 1
-            if self._problem is None:
-                log.warning("meter doubted evse_id=%s energy_wh=%s reason=%s", self._spec.evse_id, reading.energy_wh, problem)
-            self._problem = problem
+            if self._doubt != judgement.doubt:
+                log.warning("meter doubted evse_id=%s reason=%s", self._spec.evse_id, problem)
+            self._doubt, self._problem = judgement.doubt, problem
         else:
+            self._doubt = ""
             self._problem = None
             self._wait_for_staleness()
             if self._is_lost:

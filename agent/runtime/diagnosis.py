@@ -336,6 +336,16 @@ class Diagnosis:
             "cost": None if record.cost_gross is None or record.tariff is None else f"{record.cost_gross} {record.tariff.currency}",
             "stopped_reason": None if record.stopped_reason is None else record.stopped_reason.value,
             "meter_serial_number": record.meter_start.serial_number,
+            "segments": [
+                {
+                    "serial_number": segment.serial_number,
+                    "start_wh": _number(segment.start_wh),
+                    "stop_wh": _number(segment.stop_wh),
+                    "ended_by": None if segment.ended_by is None else segment.ended_by.value,
+                    "is_billed": position == 0,
+                }
+                for position, segment in enumerate(record.segments)
+            ],
             "is_delivered": stored.is_delivered,
             "waiting_messages": stored.queued,
             "dead_letters": stored.dead,

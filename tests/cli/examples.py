@@ -238,6 +238,10 @@ SESSIONS: list[Any] = [
         "cost": "38.75 NOK",
         "stopped_reason": "PowerLoss",
         "meter_serial_number": "24115071",
+        "segments": [
+            {"serial_number": "24115071", "start_wh": "1000", "stop_wh": "8500", "ended_by": "swap", "is_billed": True},
+            {"serial_number": "77", "start_wh": "40", "stop_wh": "43.5", "ended_by": None, "is_billed": False},
+        ],
         "is_delivered": False,
         "waiting_messages": 2,
         "dead_letters": 1,

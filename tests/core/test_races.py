@@ -146,7 +146,7 @@ class TestMeterSwap:
         first_new = Reading(evse_id=EVSE1, at=rig.at, energy_wh=Decimal(40), serial_number="M-2")
         rig.apply(MeterDiscontinuity(EVSE1, Discontinuity.SWAP, last_good, first_new))
         rig.pilot(PilotState.B)
-        rig.pass_ms(600, reads=False)
+        rig.pass_ms(2_000)
         assert rig.notices()[-1].event_type is TransactionEventType.ENDED
         rig.command(RequestStart(id_token=OTHER, evse_id=EVSE1))
         rig.pass_ms(2_000)

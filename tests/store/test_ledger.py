@@ -208,6 +208,8 @@ def other(value: object, position: int, offset: int) -> object:
             where = position % len(value)
             code = 32 + (ord(value[where]) - 32 + offset) % 95
             return value[:where] + chr(code) + value[where + 1 :]
+        case list():
+            return [*value, offset]
     raise TypeError(value)
 
 
