@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 SqlValue: TypeAlias = str | int | None
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE factory (serial TEXT PRIMARY KEY, uid TEXT NOT NULL) STRICT;
 CREATE TABLE claim_failure (id INTEGER PRIMARY KEY, serial TEXT NOT NULL, at TEXT NOT NULL) STRICT;
@@ -51,6 +51,7 @@ CREATE TABLE tx (
     started_at TEXT, start_wh INTEGER, stopped_at TEXT, stop_wh INTEGER, stop_reason TEXT NOT NULL DEFAULT '', stop_digest TEXT,
     first_at TEXT, first_wh INTEGER, last_at TEXT, last_wh INTEGER, power_w TEXT, charging_state TEXT NOT NULL DEFAULT '',
     tariff TEXT, is_settled INTEGER NOT NULL DEFAULT 0, energy_wh INTEGER, seconds TEXT, gross TEXT, vat TEXT,
+    interrupted_ms INTEGER NOT NULL DEFAULT 0,
     charger_currency TEXT, charger_gross TEXT, charger_vat TEXT, charger_energy_wh INTEGER, charger_seconds TEXT,
     charger_is_final INTEGER NOT NULL DEFAULT 0, mismatch TEXT NOT NULL DEFAULT '', ended_seq_no INTEGER,
     duplicate_starts INTEGER NOT NULL DEFAULT 0, duplicate_updates INTEGER NOT NULL DEFAULT 0, duplicate_stops INTEGER NOT NULL DEFAULT 0,

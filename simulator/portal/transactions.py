@@ -6,7 +6,7 @@ may count them anew after a reboot). 2.0.1: a TransactionEvent is the same one w
 
 import sqlite3
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -20,6 +20,8 @@ from simulator.portal.wire import plain
 
 BEGIN = "Transaction.Begin"
 END = "Transaction.End"
+INTERRUPTION_BEGIN = "Interruption.Begin"
+INTERRUPTION_END = "Interruption.End"
 
 
 class EventType(StrEnum):
@@ -391,6 +393,9 @@ class TransactionBook:
     # readings, costs, settlement
 
     def _read(self, tx: int, samples: tuple[Sample, ...]) -> None:
+        dark_ms = interrupted_ms(samples)
+        if dark_ms:
+            self._db.execute("UPDATE tx SET interrupted_ms = interrupted_ms + ? WHERE id = ?", dark_ms, tx)
         for sample in samples:
             at = stamp(sample.at)
             if sample.energy_wh is not None:
@@ -420,7 +425,8 @@ class TransactionBook:
             return None
         start_wh = row["start_wh"] if row["start_wh"] is not None else row["first_wh"]
         energy_wh = max(0, row["last_wh"] - start_wh) if row["last_wh"] is not None and start_wh is not None else 0
-        return session_cost(tariff_from(row["tariff"]), energy_wh, max(Decimal(0), _seconds(moment(row["started_at"]), at)))
+        seconds = _seconds(moment(row["started_at"]), at) - _interrupted_s(row)
+        return session_cost(tariff_from(row["tariff"]), energy_wh, max(Decimal(0), seconds))
 
     def take_overdrawn(self) -> tuple[int, ...]:
         """Transactions whose cost has reached what was authorised since the last question: they are to be stopped."""
@@ -443,7 +449,7 @@ class TransactionBook:
         if row["is_settled"] or row["started_at"] is None or row["stopped_at"] is None:
             return
         energy_wh = self._energy(row)
-        seconds = _seconds(moment(row["started_at"]), moment(row["stopped_at"]))
+        seconds = _seconds(moment(row["started_at"]), moment(row["stopped_at"])) - _interrupted_s(row)
         if seconds < 0:
             self._flag(row, "time_backwards", f"stopped at {row['stopped_at']}, before the start at {row['started_at']}; billed 0 s")
             seconds = Decimal(0)
@@ -645,6 +651,23 @@ def _may_own(event: TransactionEvent) -> bool:
 def _nothing(tariff: Tariff) -> Cost:
     zero = rounded(Decimal(0), tariff.currency)
     return Cost(gross=zero, vat=zero)
+
+
+def interrupted_ms(samples: tuple[Sample, ...]) -> int:
+    """How long a charger was without power: from each Interruption.Begin to the Interruption.End behind it in the same message."""
+    dark, begun = timedelta(), None
+    for sample in samples:
+        if sample.context == INTERRUPTION_BEGIN:
+            begun = sample.at
+        elif sample.context == INTERRUPTION_END and begun is not None:
+            dark += max(timedelta(), sample.at - begun)
+            begun = None
+    return dark // timedelta(milliseconds=1)
+
+
+def _interrupted_s(row: sqlite3.Row) -> Decimal:
+    dark_ms = int(row["interrupted_ms"])
+    return Decimal(dark_ms).scaleb(-3) if dark_ms else Decimal(0)
 
 
 def _seconds(start: datetime, stop: datetime) -> Decimal:

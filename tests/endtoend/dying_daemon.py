@@ -12,6 +12,7 @@ import sys
 from typing import TypeVar
 
 from agent.__main__ import main as run_daemon
+from agent.runtime import app
 from agent.store.database import Database, Work
 
 T = TypeVar("T")
@@ -47,13 +48,17 @@ def arm(die_at: int, when: str) -> None:
 
 
 def main() -> int:
-    """`dying_daemon --config FILE --die-at N --when before|after`."""
+    """`dying_daemon --config FILE [--die-at N --when before|after] [--boot-id TEXT]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
-    parser.add_argument("--die-at", type=int, required=True)
-    parser.add_argument("--when", choices=("before", "after"), required=True)
+    parser.add_argument("--die-at", type=int)
+    parser.add_argument("--when", choices=("before", "after"), default="after")
+    parser.add_argument("--boot-id", help="as if the kernel had been booted anew")
     options = parser.parse_args()
-    arm(options.die_at, options.when)
+    if options.die_at is not None:
+        arm(options.die_at, options.when)
+    if options.boot_id is not None:
+        app.kernel_boot_id = lambda: options.boot_id  # type: ignore[attr-defined]
     return run_daemon(["--config", options.config])
 
 

@@ -428,3 +428,40 @@ def test_a_session_that_reaches_the_authorised_amount_is_to_be_stopped_once() ->
     book.payments.request_stop(payment)
     book.transactions.meter(SERIAL, STATION, replace(meter, digest="c"))
     assert book.transactions.take_overdrawn() == ()
+
+
+# interruptions
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_time_without_power_is_not_billed(version: str) -> None:
+    """An hour from start to stop, twenty minutes of it dark in two parts: forty minutes are billed, also when a message comes twice."""
+    book = ledger()
+    payment = book.paid()
+    dark = [
+        (sample(600, 2000, "Interruption.Begin"), sample(1500, 2000, "Interruption.End")),
+        (sample(2000, 3000, "Interruption.Begin"), sample(2300, 3000, "Interruption.End")),
+    ]
+    if version == "1.6":
+        tx, _ = book.transactions.start(SERIAL, STATION, start(payment.id_token))
+        for samples in (*dark, dark[0]):
+            book.transactions.meter(SERIAL, STATION, Meter(wire_id=str(tx), samples=samples, digest=f"meter {samples[0].at}", payload="{}"))
+        book.transactions.stop(SERIAL, STATION, stop(tx))
+    else:
+        first, last = story(payment.id_token, updates=0)
+        updates = [event(EventType.UPDATED, number, 1500.0 * number, *samples) for number, samples in enumerate(dark, start=1)]
+        for one in (first, *updates, updates[0], replace(last, seq_no=3)):
+            book.transactions.event(SERIAL, STATION, one)
+    row = book.transactions.all()[0]
+    assert (row.seconds, row.energy_wh) == (Decimal(2400), 10_000)
+    assert row.gross == row.session_gross
+
+
+def test_an_interruption_without_its_other_end_changes_nothing() -> None:
+    book = ledger()
+    payment = book.paid()
+    tx, _ = book.transactions.start(SERIAL, STATION, start(payment.id_token))
+    lonely = (sample(600, 2000, "Interruption.End"), sample(700, 2000, "Interruption.Begin"))
+    book.transactions.meter(SERIAL, STATION, Meter(wire_id=str(tx), samples=lonely, digest="lonely", payload="{}"))
+    book.transactions.stop(SERIAL, STATION, stop(tx))
+    assert book.transactions.all()[0].seconds == 3600
