@@ -35,6 +35,9 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   deadletters resend ROW    send it again; --all for every one
   deadletters export [FILE] the sessions to bill by hand: .csv or .json by its name, else as text for a table
   events [LIMIT]            what happened, the newest last
+  recorder [list]           flight recordings: the minute before each fault or crash
+  recorder freeze [WHY]     keep the last minute now
+  recorder export NAME [FILE]  write one to a file, for charger-sim replay
   config [show]             OCPP variables with value and source
   config get NAME           one of them, by 2.x name or 1.6 key
   config set NAME VALUE     set it; it beats the configuration file
@@ -119,6 +122,8 @@ def _run(given: list[str]) -> int:
         result = _answer(path, method, params)
     except (Refused, OSError, ValueError, KeyError, TypeError) as error:
         return _no_answer(path, error)
+    if isinstance(result, bytes):
+        return _hand_out_bytes(result, file)
     if method == "deadletters.export":
         return _hand_out(result, file or (".json" if as_json else ".csv"))
     if as_json:
@@ -154,6 +159,10 @@ def _sessions(path: str, asked: dict[str, object], *, as_json: bool) -> int:
 
 def _answer(path: str, method: str, params: dict[str, object]) -> object:
     """What the daemon says, all pages of it."""
+    if method == "recorder.read":
+        from agent.cli import recordings
+
+        return recordings.whole(lambda method, params: call(path, method, params), params["name"])
     if method.partition(".")[0] != "deadletters":
         return call(path, method, params)
     from agent.cli import letters
@@ -179,6 +188,16 @@ def _hand_out(result: object, file: str) -> int:
     except OSError as error:
         return _complain(f"{file}: {error.strerror}; give the name of a new file in a directory that this user may write to", EXIT_FAILED)
     sys.stdout.write(f"{len(letters.by_session(result))} sessions written to {file}\n")
+    return EXIT_OK
+
+
+def _hand_out_bytes(data: bytes, file: str) -> int:
+    try:
+        with open(file, "xb", opener=_for_this_user) as out:
+            out.write(data)
+    except OSError as error:
+        return _complain(f"{file}: {error.strerror}; give the name of a new file in a directory that this user may write to", EXIT_FAILED)
+    sys.stdout.write(f"{file}: {len(data)} bytes\n")
     return EXIT_OK
 
 
@@ -250,6 +269,16 @@ def _options(given: list[str]) -> tuple[list[str], str, bool]:
     return words, path, as_json
 
 
+def _of_topic(topic: str, words: list[str]) -> tuple[str, dict[str, object]] | None:
+    if topic == "recorder":
+        from agent.cli import recordings
+
+        return recordings.question(words)
+    from agent.cli import letters
+
+    return letters.question(words)
+
+
 def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
     """Method and parameters, or what is printed without asking anybody. Raises UsageError."""
     if words[:2] == ["sessions", "list"]:
@@ -265,10 +294,8 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
             return sessions.question(words[1:]) or _not_understood(words)
         case ["sessions" | "events" as method, number]:
             return method, {"limit": _whole(number, "LIMIT")}
-        case ["deadletters", *rest]:
-            from agent.cli import letters
-
-            return letters.question(rest) or _not_understood(words)
+        case ["deadletters" | "recorder" as topic, *rest]:
+            return _of_topic(topic, rest) or _not_understood(words)
         case ["config", "show"]:
             return "config", {}
         case ["config", "get", name]:

@@ -304,6 +304,21 @@ def _resent(result: object) -> Iterator[str]:
         yield f"{top['left']} stay: other messages of their sessions still wait; send them again when those are through"
 
 
+def _recordings(result: object) -> Iterator[str]:
+    top = _row(result)
+    for one in _rows(top["recordings"]):
+        when = _show(one["at"] or (one["problem"] and "unreadable"))
+        what = one["problem"] or one["detail"] or one["cause"]
+        yield f"{one['name']!s:40} {int(str(one['size'])) / 1024:7.1f} KiB  {when:24}  {what}"
+    yield f"{int(str(top['written_bytes'])) / 1024:.1f} KiB written since the start, to {top['directory']}"
+    if top["dropped"]:
+        yield f"{_count(top['dropped'], 'write was', 'writes were')} left out: the disk hangs"
+
+
+def _frozen(result: object) -> Iterator[str]:
+    yield str(_row(result)["name"])
+
+
 _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "status": _status,
     "why": _why,
@@ -314,6 +329,8 @@ _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "deadletters.show": _dead_letter,
     "deadletters.resend": _resent,
     "events": _events,
+    "recorder": _recordings,
+    "recorder.freeze": _frozen,
     "config": _config,
     "config.set": _set,
 }

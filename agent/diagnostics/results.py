@@ -284,6 +284,16 @@ _VARIABLE: Final = _object(
     description=_TEXT,
 )
 
+_RECORDING: Final = _object(
+    name=_TEXT,
+    size=_COUNT,
+    is_frozen=_BOOL,
+    cause={"type": "string", "description": "what froze it; empty where nothing did"},
+    detail=_TEXT,
+    at=_time("when it begins"),
+    problem={"type": "string", "description": "why it cannot be read; empty as a rule"},
+)
+
 RESULTS: Final[dict[str, Json]] = {
     "rpc.discover": {"$ref": "https://raw.githubusercontent.com/open-rpc/meta-schema/master/schema.json"},
     "status": _object(
@@ -309,6 +319,9 @@ RESULTS: Final[dict[str, Json]] = {
     "deadletters.resend": _object(resent=_COUNT, left=_COUNT, depth=_COUNT),
     "deadletters.export": _object(messages=_list(_object(session=_WHOSE, message=_MESSAGE)), next=_or_null(_TEXT)),
     "events": _list(_EVENT),
+    "recorder": _object(directory=_TEXT, written_bytes=_COUNT, dropped=_COUNT, recordings=_list(_RECORDING)),
+    "recorder.freeze": _object(name=_TEXT),
+    "recorder.read": _object(size=_COUNT, data={"type": "string", "contentEncoding": "base64"}),
     "config": _list(_VARIABLE),
     "config.set": _object(name=_TEXT, status=_enum("Accepted", "RebootRequired"), value=_or_null(_TEXT), is_stored=_BOOL),
 }

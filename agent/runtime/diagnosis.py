@@ -29,6 +29,7 @@ from agent.ocpp_client.client import ClientStatus
 from agent.runtime.books import Books
 from agent.runtime.certificates import INSECURE, next_expiry
 from agent.runtime.dead_letters import DeadLetters
+from agent.runtime.recordings import Recordings
 from agent.store.tables import StoredTransaction
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Diagnosis:
                 Method(name="queue", summary="Messages that wait for the CSMS, and dead letters.", call=self.queue),
                 *self._dead_letters.methods(),
                 *self._books.methods(),
+                *Recordings(self._app.recorder, self).methods(),
                 Method(name="events", summary="What happened since the start, the newest last.", call=self.events, params=(_EVENTS,)),
                 Method(name="config", summary="OCPP variables with value and source.", call=self.config, params=(_NAME,)),
                 Method(name="config.set", summary="Set an OCPP variable.", call=self.set, params=(_TO_SET, _VALUE), role=Role.TECHNICIAN),

@@ -355,6 +355,32 @@ EXPORT: dict[str, Any] = {
     "next": None,
 }
 
+RECORDER: dict[str, Any] = {
+    "directory": "/var/lib/charger-agent/flight",
+    "written_bytes": 35_000,
+    "dropped": 0,
+    "recordings": [
+        {
+            "name": "frozen-0007-fault_raised.jsonl.gz",
+            "size": 9656,
+            "is_frozen": True,
+            "cause": "fault_raised",
+            "detail": "EmergencyStop: pressed",
+            "at": "2026-11-23T15:32:10.293Z",
+            "problem": "",
+        },
+        {
+            "name": "flight-0006.jsonl.gz",
+            "size": 25_835,
+            "is_frozen": False,
+            "cause": "",
+            "detail": "",
+            "at": None,
+            "problem": "this is no flight recording: it is no JSON",
+        },
+    ],
+}
+
 EXAMPLES: list[tuple[str, Any]] = [
     ("status", STATUS),
     ("status", STATUS_IN_TROUBLE),
@@ -367,6 +393,10 @@ EXAMPLES: list[tuple[str, Any]] = [
     ("deadletters.resend", {"resent": 1, "left": 0, "depth": 4}),
     ("deadletters.export", EXPORT),
     ("events", EVENTS),
+    ("recorder", RECORDER),
+    ("recorder", {**RECORDER, "dropped": 2, "recordings": []}),
+    ("recorder.freeze", {"name": "frozen-0008-asked.jsonl.gz"}),
+    ("recorder.read", {"size": 3, "data": "YWJj"}),
     ("config", CONFIG),
     ("config.set", SET),
     ("config.set", {**SET, "status": "RebootRequired", "value": None, "is_stored": False}),

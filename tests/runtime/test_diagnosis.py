@@ -33,7 +33,19 @@ from tests.virtual_time import VirtualTimeLoop
 
 ROOT = Path(__file__).parents[2]
 CARD = "04A1B2C3D4E5F6"
-METHODS = ("status", "why", "meter", "sessions", "queue", "deadletters", "deadletters.export", "events", "config", "rpc.discover")
+METHODS = (
+    "status",
+    "why",
+    "meter",
+    "sessions",
+    "queue",
+    "deadletters",
+    "deadletters.export",
+    "events",
+    "recorder",
+    "config",
+    "rpc.discover",
+)
 
 
 class Rig(Site):
