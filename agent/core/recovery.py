@@ -14,7 +14,7 @@ from agent.domain.authorization import AuthorizationStatus
 from agent.domain.commands import ResetKind
 from agent.domain.effects import KeepRecord
 from agent.domain.interlock import NOT_INTERLOCKING
-from agent.domain.metering import Measurand, MeterValue, Quantity, Reading, ReadingContext, whole_wh
+from agent.domain.metering import POWER_MARGIN, Measurand, MeterValue, Quantity, Reading, ReadingContext, rise_limit_wh, whole_wh
 from agent.domain.pilot import PilotState
 from agent.domain.records import EvseRecord, Recovered
 from agent.domain.time import Instant
@@ -24,8 +24,6 @@ WAIT_MS = 20_000
 """How long meter, vehicle, lock and hardware have to answer; then the transaction ends with what is known."""
 X1_DWELL_MS = 3_000
 """The pilot stays at X1 so long before it offers again (t_step_X1), so that the vehicle begins its sequence anew."""
-POWER_MARGIN = Decimal("1.25")
-RISE_TOLERANCE_WH = Decimal(5)
 UNSEEN_MS = 120_000
 """A checkpoint is at most a minute old: where nobody knows how long it was dark, energy of two minutes may have flowed unseen."""
 _VOLTAGE = 230
@@ -111,14 +109,18 @@ def last_seen(record: TransactionRecord) -> Instant:
 
 
 def is_possible(config: EvseConfig, stored: Reading, now: Reading) -> bool:
-    """Whether what a register rose by since the stored one can have flowed: at rated power, in the time that is known to have passed."""
+    """Whether what a register rose by since the stored one can have flowed: at rated power, in the time that is known to have passed.
+
+    Without a serial number on both sides only what can have flowed unseen counts: a meter that was exchanged meanwhile shows more.
+    """
     if stored.energy_wh is None or now.energy_wh is None:
         return False
     elapsed_ms = now.at.ms_since(stored.at)
     if elapsed_ms <= 0:
         elapsed_ms = UNSEEN_MS  # another boot, and one of the two wall times is unknown
-    most_wh = _most_power_w(config) * elapsed_ms / _MS_PER_HOUR + 2 * now.resolution_wh + RISE_TOLERANCE_WH
-    return now.energy_wh - stored.energy_wh <= most_wh
+    elif stored.serial_number is None or now.serial_number is None:
+        elapsed_ms = min(elapsed_ms, UNSEEN_MS)
+    return now.energy_wh - stored.energy_wh <= rise_limit_wh(_rated_power_w(config), elapsed_ms, now.resolution_wh)
 
 
 def earliest_end(config: EvseConfig, record: TransactionRecord, now: Reading) -> Instant:
@@ -126,13 +128,13 @@ def earliest_end(config: EvseConfig, record: TransactionRecord, now: Reading) ->
     known, stored = last_seen(record), record.last_reading
     if stored.energy_wh is None or now.energy_wh is None:
         return known
-    needed_ms = int((now.energy_wh - stored.energy_wh) * _MS_PER_HOUR / _most_power_w(config))
+    needed_ms = int((now.energy_wh - stored.energy_wh) * _MS_PER_HOUR / (_rated_power_w(config) * POWER_MARGIN))
     reached = stored.at.plus_ms(needed_ms)
     return reached if needed_ms > 0 and reached.boot_id == known.boot_id and reached.ms_since(known) > 0 else known
 
 
-def _most_power_w(config: EvseConfig) -> Decimal:
-    return _VOLTAGE * config.max_current_a * config.phases * POWER_MARGIN
+def _rated_power_w(config: EvseConfig) -> Decimal:
+    return _VOLTAGE * config.max_current_a * config.phases
 
 
 # --- going on

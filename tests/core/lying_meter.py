@@ -151,6 +151,7 @@ class LyingMeterRig(Rig):
             values=self.values,
             recovered=recovered,
             boot_id=self.boot_id + "'",
+            first_pilot=self.evse.pilot.state,
             utc=self.at.plus_ms(60_000).utc,
             lie=lie,
             step_wh=self.step_wh,

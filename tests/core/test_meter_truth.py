@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core import variables as var
-from agent.core.state import MeterLossPolicy, Phase
+from agent.core.state import MeterLossPolicy, Phase, PowerLossPolicy
 from agent.domain.commands import RequestStop
 from agent.domain.metering import Discontinuity
 from agent.domain.pilot import PilotState
@@ -89,9 +89,14 @@ TROUBLES = {
 }
 
 
-def new_rig(trouble: Trouble, policy: MeterLossPolicy, initial_wh: Decimal = Decimal("1977389.4")) -> LyingMeterRig:
+def new_rig(
+    trouble: Trouble,
+    policy: MeterLossPolicy,
+    initial_wh: Decimal = Decimal("1977389.4"),
+    power_loss_policy: PowerLossPolicy = PowerLossPolicy.STOP,
+) -> LyingMeterRig:
     rig = LyingMeterRig(
-        config={"on_meter_loss": policy},
+        config={"on_meter_loss": policy, "power_loss_policy": power_loss_policy},
         values={var.TX_UPDATED_INTERVAL: "10"},
         counter=trouble.counter,
         step_wh=trouble.step_wh,
@@ -284,6 +289,43 @@ def test_a_meter_that_is_exchanged_while_nobody_charges_is_told_and_the_next_ses
     assert bill.record.segments == ()
 
 
+@pytest.mark.pain(53)
+@pytest.mark.parametrize("name", [name for name in TROUBLES if TROUBLES[name].kind is not None and TROUBLES[name].modulus_wh is None])
+def test_a_session_does_not_go_on_with_another_register_after_a_cut(name: str) -> None:
+    rig = new_rig(TROUBLES[name], MeterLossPolicy.STOP, power_loss_policy=PowerLossPolicy.RESUME)
+    charging(rig)
+    rig.pass_ms(CHARGED_MS)
+    honestly = rig.reboot(honest)
+    honestly.pass_ms(30_000)
+    assert honestly.evse.phase is Phase.TRANSACTION, "with its own it does"
+    then = rig.energy[EVSE1]
+    after = rig.reboot(TROUBLES[name].begin(then))
+    after.pass_ms(40_000)
+    (bill,) = after.bills
+    true_start, _ = rig.began[bill.record.transaction_id]
+    assert 0 <= bill.billed_wh <= then - true_start
+    stored = after.recovered.transactions[0].last_reading
+    assert bill.record.meter_stop == stored
+    assert [one.ended_by is None for one in bill.record.segments] == [False, True]
+
+
+@pytest.mark.pain(53)
+def test_a_night_without_power_does_not_excuse_the_higher_register_of_a_nameless_meter() -> None:
+    """20 kWh could have flowed in the time, but the contactor was open, and it may be another meter."""
+    rig = new_rig(replace(TROUBLES["jump up"], serial=None), MeterLossPolicy.STOP)
+    charging(rig)
+    rig.pass_ms(CHARGED_MS)
+    rig.at = rig.at.plus_ms(8 * 3_600_000)
+    record = rig.evse.transaction
+    assert record is not None
+    after = rig.reboot(energy(lambda now, _: now + 20_000)(rig.energy[EVSE1]))
+    after.pass_ms(40_000)
+    (bill,) = after.bills
+    assert bill.record.meter_stop_estimated
+    assert bill.record.meter_stop == record.last_reading
+    assert 0 <= bill.billed_wh <= bill.delivered_wh + 1
+
+
 def test_the_lifetime_sum_is_never_billed() -> None:
     """It goes on over a reset that the bill stops at: statistics, and nothing else."""
     rig, _ = during(TROUBLES["reset"], "charging", MeterLossPolicy.STOP, Decimal("1977389.4"))
@@ -301,7 +343,7 @@ _NAMES = sorted(name for name, trouble in TROUBLES.items() if trouble.modulus_wh
 _ACTIONS = st.one_of(
     st.tuples(st.just("lie"), st.sampled_from(_NAMES)),
     st.tuples(st.just("glitch"), st.sampled_from(_NAMES)),
-    st.tuples(st.sampled_from(["honest", "start", "stop", "unplug", "pause", "cut"]), st.none()),
+    st.tuples(st.sampled_from(["honest", "start", "stop", "unplug", "pause", "draw", "cut"]), st.none()),
     st.tuples(st.just("load"), st.sampled_from([0, 1380, 7200, 22080])),
     st.tuples(st.just("wait"), st.integers(1, 15)),
 )
@@ -328,8 +370,8 @@ def play(rig: LyingMeterRig, what: str, value: object) -> LyingMeterRig:
         stop(rig)
     elif what == "unplug":
         rig.unplug()
-    elif what == "pause":
-        rig.pilot(PilotState.B)
+    elif what in {"pause", "draw"} and rig.evse.plugged_at is not None:
+        rig.pilot(PilotState.B if what == "pause" else PilotState.C)
     elif what == "cut":
         bills, rig = rig.bills, rig.reboot(rig.lie)
         rig.bills = bills
@@ -340,13 +382,19 @@ def play(rig: LyingMeterRig, what: str, value: object) -> LyingMeterRig:
 @settings(max_examples=100, deadline=None)
 @given(
     policy=st.sampled_from([MeterLossPolicy.STOP, MeterLossPolicy.CONTINUE]),
+    power_loss_policy=st.sampled_from([PowerLossPolicy.STOP, PowerLossPolicy.RESUME]),
     step=st.sampled_from([1, 10, 100]),
     has_serial=st.booleans(),
     rolls_over_after_wh=st.none() | st.integers(1, 400),
     actions=st.lists(_ACTIONS, min_size=5, max_size=20),
 )
 def test_nothing_is_billed_that_did_not_flow(
-    policy: MeterLossPolicy, step: int, has_serial: bool, rolls_over_after_wh: int | None, actions: list[tuple[str, object]]
+    policy: MeterLossPolicy,
+    power_loss_policy: PowerLossPolicy,
+    step: int,
+    has_serial: bool,
+    rolls_over_after_wh: int | None,
+    actions: list[tuple[str, object]],
 ) -> None:
     trouble = Trouble(
         begin=lambda _: honest,
@@ -355,7 +403,8 @@ def test_nothing_is_billed_that_did_not_flow(
         serial="M-1" if has_serial else None,
     )
     modulus = Decimal(2**32 * step)
-    rig = new_rig(trouble, policy, Decimal("1977389.4") if rolls_over_after_wh is None else modulus - rolls_over_after_wh)
+    initial_wh = Decimal("1977389.4") if rolls_over_after_wh is None else modulus - rolls_over_after_wh
+    rig = new_rig(trouble, policy, initial_wh, power_loss_policy)
     rig.modulus_wh = modulus
     for what, value in [("start", None), ("wait", 20), *actions, ("honest", None), ("wait", 20), ("stop", None), ("wait", 40)]:
         rig = play(rig, what, value)
