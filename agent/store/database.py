@@ -6,6 +6,7 @@ cannot leave a transaction open for the next one to commit its half.
 
 import asyncio
 import fcntl
+import json
 import os
 import sqlite3
 import time
@@ -37,6 +38,12 @@ CHECKPOINT_LOG_BYTES: Final = 2 * 1024 * 1024
 CACHE_KIB: Final = 512
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a technician's sqlite3 may hold the file before a unit fails. The wait is on the thread, never on the loop."""
+
+
+KEPT_ASIDE: Final = 2
+"""Damaged files that are kept for a person to look at; of more the oldest goes."""
+MAP_SUFFIX: Final = ".map"
+"""Beside the file: where in it each table begins, for the day on which its first page is gone."""
 
 
 class Damaged(Exception):
@@ -122,7 +129,7 @@ class Database:
     async def open(cls, opening: Opening) -> "Database":
         """Open, check and migrate. A damaged file is moved aside and salvaged. A disk that refuses gives an image in memory.
 
-        Raises StoreError for a file of a newer version or of another program, and for an SQLite library that is too old.
+        Raises StoreError for a file of a newer version, and for an SQLite library that is too old.
         """
         self = cls(opening)
         try:
@@ -250,7 +257,7 @@ class Database:
             self.calls_out -= 1
         self._connection, self._lock, self.is_durable = connection, opened.lock, True
         self.remarks.extend(opened.remarks)
-        self._wal = WalMeter(_beside(opening.path, "-wal"), opened.page_bytes)
+        self._wal = WalMeter(beside(opening.path, "-wal"), opened.page_bytes)
         with suppress(OSError):
             self._wal.measure()
 
@@ -331,7 +338,8 @@ def _open_file(opening: Opening, opened: _Opened) -> sqlite3.Connection:
 
 
 def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
-    path, rescued = opening.path, _beside(opening.path, ".salvaged")
+    path, rescued = opening.path, beside(opening.path, ".salvaged")
+    _clear_the_way(opening, opened)
     if not path.exists():
         if rescued.exists():  # the power went between the last two steps below
             rescued.rename(path)
@@ -342,21 +350,21 @@ def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
         return _open_sound(path, opening, opened)
     except Damaged as damage:
         # The new file is complete before the damaged one loses its name, so a cut at any point starts over or goes on.
-        for suffix in ("", "-wal", "-shm"):
-            _beside(rescued, suffix).unlink(missing_ok=True)
+        remove_with_log(rescued)
         _create(rescued)
         with closing(_open_sound(rescued, opening, None)) as db:
             result = opening.salvage(path, db)
         aside = _move_aside(path, opening.stamp)
         rescued.rename(path)
         _sync_directory(path.parent)
+        _forget_oldest_aside(path)
         opened.remarks.append(f"{path} was damaged ({damage}); it was moved to {aside} and a new one was begun. {result}")
         return _open_sound(path, opening, opened)
 
 
 def _lock(path: Path) -> int:
     """Keep a second daemon away from the directory. The lock ends with the process, however it ends."""
-    handle = os.open(_beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    handle = os.open(beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -372,8 +380,26 @@ def _create(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def beside(path: Path, suffix: str) -> Path:
+    """Give the name of a file that belongs to another one."""
     return path.with_name(path.name + suffix)
+
+
+def remove_with_log(path: Path) -> None:
+    """Remove a database and what SQLite keeps beside it."""
+    for suffix in ("-wal", "-shm", ""):
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def _clear_the_way(opening: Opening, opened: _Opened) -> None:
+    """Move away what bears the name of the file or of its log and is none: nobody is there who could do it."""
+    for suffix in ("", "-wal", "-shm"):
+        path = beside(opening.path, suffix)
+        if path.exists() and not path.is_file():
+            aside = _free_name(opening.path, f".corrupt-{opening.stamp}{suffix}")
+            path.rename(aside)
+            _sync_directory(path.parent)
+            opened.remarks.append(f"{path} was no file; it was moved to {aside}.")
 
 
 def connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
@@ -392,13 +418,20 @@ def _open_sound(path: Path, opening: Opening, opened: _Opened | None) -> sqlite3
     try:
         try:
             db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            version = _checked_version(db, opening)
-            _configure(db, path)
-            if version:
-                _check(db)
+            try:
+                version = _checked_version(db, opening)
+                _configure(db, path)
+                if version:
+                    _check(db)
+            except (sqlite3.Error, UnicodeDecodeError) as error:  # the second is Python's, for a message that quotes damaged text
+                if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
+                    raise Damaged(f"its table of contents cannot be understood: {error}") from error
+                raise
             _migrate(db, opening, version, opened)
             if opened is not None:
                 opened.page_bytes = db.execute("PRAGMA page_size").fetchone()[0]
+                with suppress(OSError):  # it is needed on a bad day only, and a full disk is told by the next unit
+                    _keep_map(path, db)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
                 raise Damaged(str(error)) from error
@@ -407,6 +440,23 @@ def _open_sound(path: Path, opening: Opening, opened: _Opened | None) -> sqlite3
         db.close()
         raise
     return db
+
+
+def _keep_map(path: Path, db: sqlite3.Connection) -> None:
+    """Write down where each table begins, when that changed: with the next migration at the earliest."""
+    tables = [list(row) for row in db.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master")]
+    header = {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "user_version", "application_id")}
+    text = json.dumps({**header, "tables": tables})
+    kept = beside(path, MAP_SUFFIX)
+    with suppress(OSError, ValueError):
+        if kept.read_text(encoding="utf-8") == text:
+            return
+    partial = beside(kept, ".part")
+    _create(partial)
+    partial.write_text(text, encoding="utf-8")
+    _sync_file(partial)
+    partial.rename(kept)
+    _sync_directory(kept.parent)
 
 
 def _check(db: sqlite3.Connection) -> None:
@@ -421,7 +471,8 @@ def _open_image(opening: Opening) -> sqlite3.Connection:
     try:
         version = _copy_file(opening, memory)
         try:
-            _check(memory)
+            if version >= 0:
+                _check(memory)
         except (Damaged, sqlite3.DatabaseError):
             memory.close()
             memory, version = connect(":memory:"), -1
@@ -435,12 +486,17 @@ def _open_image(opening: Opening) -> sqlite3.Connection:
 
 
 def _copy_file(opening: Opening, memory: sqlite3.Connection) -> int:
-    """Copy the file page by page; gives its schema version, 0 where there is nothing to copy."""
+    """Copy the file page by page; gives its schema version, 0 where there is nothing to copy, -1 where it is no sound database."""
     for mode in ("?mode=ro", "?mode=ro&immutable=1"):  # the second needs no shared memory file beside it
-        with suppress(sqlite3.Error), closing(connect(opening.path.absolute().as_uri() + mode, uri=True)) as db:
-            version = _checked_version(db, opening)
-            db.backup(memory)
-            return version
+        try:
+            with closing(connect(opening.path.absolute().as_uri() + mode, uri=True)) as db:
+                version = _checked_version(db, opening)
+                db.backup(memory)
+                return version
+        except Damaged:
+            return -1
+        except sqlite3.Error:
+            continue
     return 0
 
 
@@ -461,15 +517,26 @@ def _configure(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _checked_version(db: sqlite3.Connection, opening: Opening) -> int:
-    """Read the schema version of the file, 0 when it is empty. Raises StoreError when it is not for us."""
+    """Read the schema version of the file, 0 when it is empty.
+
+    Raises Damaged when the header contradicts the tables: a bit that flipped in it must not look like a newer version, which would keep
+    the charger from starting. Raises StoreError for a file that a newer version wrote.
+    """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     application = db.execute("PRAGMA application_id").fetchone()[0]
-    is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if application != APPLICATION_ID and not (is_empty and application == 0):
-        raise StoreError(
-            f"{opening.path} is not a database of charger-agent; set [store] directory to another directory or move the file away."
-        )
-    newest = len(_scripts(opening.migrations))
+    found = _shape(db)
+    if not found and application == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise Damaged(f"its header names another program, {application:#010x}")
+    known = _known_shapes(opening.migrations)
+    newest = len(known) - 1
+    if version > newest and found in known:
+        raise Damaged(f"its header says schema {version}, its tables are those of schema {known.index(found)}")
+    if version <= newest and (version <= 0 or any(found.get(name) != columns for name, columns in known[version].items())):
+        raise Damaged(f"its header says schema {version}, its tables are others")
+    if 0 < version < newest and found != known[version]:
+        raise Damaged(f"its header says schema {version}, it has more tables than that")
     if version > newest:
         raise StoreError(
             f"{opening.path} has schema {version}, this software knows up to {newest}: it was written by a newer version. Install that one "
@@ -479,37 +546,76 @@ def _checked_version(db: sqlite3.Connection, opening: Opening) -> int:
     return version
 
 
+Shape = dict[str, tuple[str, ...]]
+
+
+def _shape(db: sqlite3.Connection) -> Shape:
+    """Tables and their columns. Every migration changes them, and nothing else does."""
+    names = [
+        name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    ]
+    return {name: columns_of(db, name) for name in names}
+
+
+def columns_of(db: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """Give the columns of a table in their order; empty where it is not there."""
+    return tuple(row[1] for row in db.execute("SELECT * FROM pragma_table_info(?)", (table,)))
+
+
+def _known_shapes(folder: Path) -> list[Shape]:
+    """Give the shape of each schema that this software knows, 0 first: the empty one."""
+    shapes: list[Shape] = [{}]
+    with closing(connect(":memory:")) as db:
+        for script in _scripts(folder):
+            db.executescript(script.read_text(encoding="utf-8"))
+            shapes.append(_shape(db))
+    return shapes
+
+
 def _scripts(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.sql"))
 
 
 def _migrate(db: sqlite3.Connection, opening: Opening, version: int, opened: _Opened | None) -> None:
-    """Bring the schema forward, one transaction for each step. The old file is kept beside."""
+    """Bring the schema forward in one transaction, however many steps it takes. The old file is kept beside."""
     scripts = _scripts(opening.migrations)
     if version == len(scripts):
         return
-    if version and opened is not None:
-        kept = _beside(opening.path, f".schema-{version}")
-        if not kept.exists():
-            partial = _beside(kept, ".part")
-            partial.unlink(missing_ok=True)
-            db.execute("VACUUM INTO ?", (str(partial),))
-            _sync_file(partial)
-            partial.rename(kept)
-            _sync_directory(kept.parent)
-        opened.remarks.append(f"{opening.path} was brought from schema {version} to {len(scripts)}; the old one is kept as {kept.name}.")
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        db.execute("BEGIN IMMEDIATE")
-        try:
+    copy = _keep_copy(db, opening.path, version) if version and opened is not None else ""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for script in scripts[version:]:
             for statement in _statements(script.read_text(encoding="utf-8")):
                 db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {number}")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {len(scripts)}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    if copy and opened is not None:
+        opened.remarks.append(f"{opening.path} was brought from schema {version} to {len(scripts)}; {copy}.")
+
+
+def _keep_copy(db: sqlite3.Connection, path: Path, version: int) -> str:
+    """Keep a copy of the file as it was, for the way back. Only the last one is kept. Gives what became of it."""
+    kept = beside(path, f".schema-{version}")
+    partial = beside(kept, ".part")
+    try:
+        partial.unlink(missing_ok=True)
+        db.execute("VACUUM INTO ?", (str(partial),))
+        _sync_file(partial)
+        partial.rename(kept)
+        _sync_directory(kept.parent)
+    except (OSError, sqlite3.OperationalError) as error:  # sessions must go on being recorded: that is worth more than the way back
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        return f"the old one could not be kept ({error}): there is no way back to the older software without losing records"
+    for other in path.parent.glob(f"{path.name}.schema-*"):
+        if other != kept:
+            other.unlink(missing_ok=True)
+    return f"the old one is kept as {kept.name}"
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -524,16 +630,32 @@ def _statements(script: str) -> Iterator[str]:
 
 def _move_aside(path: Path, stamp: str) -> Path:
     """Rename the file and its log. The log goes first: a cut in between leaves a file that is damaged still, never a log without one."""
-    aside = _beside(path, f".corrupt-{stamp}")
-    count = 1
-    while aside.exists():
-        count += 1
-        aside = _beside(path, f".corrupt-{stamp}-{count}")
+    aside = _free_name(path, f".corrupt-{stamp}")
     for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
-            _beside(path, suffix).rename(_beside(aside, suffix))
+            beside(path, suffix).rename(beside(aside, suffix))
     _sync_directory(path.parent)
     return aside
+
+
+def _free_name(path: Path, suffix: str) -> Path:
+    name = beside(path, suffix)
+    count = 1
+    while name.exists():
+        count += 1
+        name = beside(path, f"{suffix}-{count}")
+    return name
+
+
+def moved_aside(path: Path) -> list[Path]:
+    """Damaged files that were moved aside, the newest first. Their logs are not in the list, directories neither."""
+    found = [each for each in path.parent.glob(f"{path.name}.corrupt-*") if not each.name.endswith(("-wal", "-shm")) and each.is_file()]
+    return sorted(found, key=lambda each: (each.stat().st_ctime_ns, each.name), reverse=True)  # the rename sets it
+
+
+def _forget_oldest_aside(path: Path) -> None:
+    for old in moved_aside(path)[KEPT_ASIDE:]:
+        remove_with_log(old)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from agent.domain import ledger
 from agent.domain.ledger import Disclosure, Facts, Head, Row, SignedHead
 from agent.domain.values import dataclass
+from agent.store.seal import unsealed
 
 KEPT_ROWS: Final = 5_000
 """Some 7 MB. Older rows are pruned when what they are about was delivered."""
@@ -30,13 +31,13 @@ def append(db: sqlite3.Connection, finished: Iterable[str], *, station: str, is_
     """Add the rows of finished sessions, each once. Gives their number. The caller's unit of work makes them durable with the records."""
     count = 0
     for transaction_id in finished:
-        text = db.execute("SELECT record FROM transactions WHERE transaction_id = ?", (transaction_id,)).fetchone()
-        known = db.execute("SELECT 1 FROM ledger WHERE transaction_id = ?", (transaction_id,)).fetchone()
-        if known is not None or text is None or text[0] is None:
-            continue
         try:
-            record = ledger.read_record(text[0])
-        except ValueError:  # what cannot be read is no fact
+            text = db.execute("SELECT record FROM transactions WHERE transaction_id = ?", (transaction_id,)).fetchone()
+            known = db.execute("SELECT 1 FROM ledger WHERE transaction_id = ?", (transaction_id,)).fetchone()
+            if known is not None or text is None or text[0] is None:
+                continue
+            record = ledger.read_record(unsealed(text[0]))
+        except ValueError:  # what cannot be read is no fact: neither a record nor a damaged id that no query takes
             continue
         _append_session(db, transaction_id, record, station=station, is_late=is_late)
         count += 1
@@ -196,7 +197,7 @@ def _problem(
     record: Facts | None = None
     if record_text is not None:
         try:
-            record = ledger.read_record(record_text)
+            record = ledger.read_record(unsealed(record_text))
         except ValueError:
             return "record", "the record beside it cannot be read"
         differs = ledger.record_problem(body, record, columns)

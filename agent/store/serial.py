@@ -7,19 +7,18 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from agent.store.seal import UnreadableError, sealed, unsealed
+
+__all__ = ["UnreadableError", "dump", "load"]
+
 T = TypeVar("T")
-
-
-class UnreadableError(ValueError):
-    """A stored text is not what it should be: the file was damaged, or written by a newer version."""
-
 
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
 def dump(value: object) -> str:
     """Give the JSON text of a domain value. Raises ValueError for a text that UTF-8 cannot hold (a lone surrogate)."""
-    return msgspec.json.encode(value).decode()
+    return sealed(msgspec.json.encode(value))
 
 
 def load(text: str, kind: type[T]) -> T:
@@ -28,6 +27,6 @@ def load(text: str, kind: type[T]) -> T:
     if decoder is None:  # made when it is first needed: together they take some milliseconds
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return cast("T", decoder.decode(text))
+        return cast("T", decoder.decode(unsealed(text)))
     except (msgspec.DecodeError, ValueError) as error:
         raise UnreadableError(f"stored {kind.__name__} is unreadable: {error}") from None

@@ -567,10 +567,11 @@ def transactions(db: sqlite3.Connection, limit: int) -> list[StoredTransaction]:
 
 
 def _stored_transaction(row: tuple[Any, ...]) -> StoredTransaction:
+    record = None if row[2] is None else _try_load(row[2], TransactionRecord)
     return StoredTransaction(
-        transaction_id=row[0],
+        transaction_id=row[0] if record is None else record.transaction_id,  # the record has a checksum
         evse_id=row[1],
-        record=None if row[2] is None else _try_load(row[2], TransactionRecord),
+        record=record,
         remote_id=None if row[3] is None else int(row[3]),
         is_delivered=bool(row[4]),
         queued=row[5],

@@ -16,7 +16,7 @@ import pytest
 
 from agent.domain.errors import StoreError
 from agent.store import database
-from agent.store.database import APPLICATION_ID, MIGRATIONS, Database, Opening
+from agent.store.database import APPLICATION_ID, MIGRATIONS, Database, Opening, _known_shapes, moved_aside
 
 
 def no_salvage(_old: Path, _new: sqlite3.Connection) -> str:
@@ -210,16 +210,97 @@ async def test_a_file_of_a_newer_version_is_refused_with_a_cure(tmp_path: Path) 
     assert (tmp_path / "state" / "x.db").read_bytes() == before
 
 
-async def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+async def test_a_file_of_another_program_is_moved_aside_unchanged(tmp_path: Path) -> None:
+    """Nobody is there to move it. A charger that does not start helps nobody."""
     (tmp_path / "state").mkdir()
     with closing(sqlite3.connect(tmp_path / "state" / "x.db")) as foreign:
         foreign.execute("CREATE TABLE contacts (name TEXT)")
         foreign.commit()
     before = (tmp_path / "state" / "x.db").read_bytes()
-    with pytest.raises(StoreError, match="not a database of charger-agent"):
-        async with opened(tmp_path):
+    async with opened(tmp_path) as db:
+        assert await db.read(values) == []
+        assert any("names another program" in remark for remark in db.remarks)
+    assert (tmp_path / "state" / "x.db.corrupt-STAMP").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.pain(84)
+async def test_a_directory_in_the_place_of_a_file_is_moved_aside(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "state" / f"x.db{suffix}" / "deep").mkdir(parents=True)
+    async with opened(tmp_path) as db:
+        await db.unit(insert("goes on"))
+        assert await db.read(values) == ["goes on"]
+        assert "was no file" in db.remarks[0]
+    assert (tmp_path / "state" / f"x.db.corrupt-STAMP{suffix}" / "deep").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("offset", "number"),
+    [
+        pytest.param(60, 3, id="a version that would be newer"),
+        pytest.param(60, 2**30, id="a version that cannot be"),
+        pytest.param(60, 1, id="a version that is older than the tables"),
+        pytest.param(60, 0, id="no version"),
+        pytest.param(60, 2**32 - 1, id="a negative version"),
+        pytest.param(68, 0x43414755, id="another program"),
+        pytest.param(68, 0, id="no program"),
+    ],
+)
+@pytest.mark.pain(85)
+async def test_a_bit_that_flipped_in_the_header_does_not_keep_the_charger_from_starting(tmp_path: Path, offset: int, number: int) -> None:
+    """The tables tell which schema it is; a header that says otherwise is damage, not a newer version."""
+    second = "CREATE TABLE u (a INTEGER);\n"
+    async with opened(tmp_path, FIRST, second) as db:
+        await db.unit(insert("x"))
+    path = tmp_path / "state" / "x.db"
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + 4] = number.to_bytes(4, "big")
+    path.write_bytes(raw)
+    async with opened(tmp_path, FIRST, second) as db:
+        assert db.is_durable
+        (remark,) = db.remarks
+        assert "was damaged (its header" in remark
+        await db.unit(insert("y"))
+
+
+@pytest.mark.pain(86)
+async def test_damaged_files_that_are_kept_are_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "x.db"
+    for number in range(5):
+        async with opened(tmp_path) as db:
+            await db.unit(insert("x"))
+        path.write_bytes(f"damage number {number}. ".encode() * 100)
+    async with opened(tmp_path):
+        kept = [each.read_text(encoding="ascii")[:15] for each in moved_aside(path)]
+        assert kept == ["damage number 4", "damage number 3"]
+
+
+async def test_only_the_last_old_schema_is_kept(tmp_path: Path) -> None:
+    steps = [FIRST]
+    for number in range(3):
+        async with opened(tmp_path, *steps):
             pass
-    assert (tmp_path / "state" / "x.db").read_bytes() == before
+        steps.append(f"CREATE TABLE more{number} (a INTEGER);\n")
+    async with opened(tmp_path, *steps) as db:
+        assert "kept as x.db.schema-3" in db.remarks[0]
+    assert [each.name for each in (tmp_path / "state").glob("*.schema-*")] == ["x.db.schema-3"]
+
+
+async def test_a_migration_goes_on_where_there_is_no_room_for_the_copy(tmp_path: Path) -> None:
+    """Recording sessions is worth more than the way back."""
+    async with opened(tmp_path, FIRST) as db:
+        await db.unit(insert("old"))
+    (tmp_path / "state" / "x.db.schema-1.part").mkdir()
+    async with opened(tmp_path, FIRST, "CREATE TABLE u (a INTEGER);\n") as db:
+        assert db.is_durable
+        assert await db.read(values) == ["old"]
+        assert "could not be kept" in db.remarks[0]
+
+
+def test_every_shipped_migration_changes_the_tables() -> None:
+    """By its tables a file tells its schema when its header is damaged."""
+    shapes = _known_shapes(MIGRATIONS)
+    assert all(shape not in shapes[:number] for number, shape in enumerate(shapes))
 
 
 async def test_a_second_daemon_on_the_same_directory_is_refused(tmp_path: Path) -> None:

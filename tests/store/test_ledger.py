@@ -18,6 +18,7 @@ from agent.domain.ledger import ZERO_HASH, Head, RowKind, SignedHead, Verdict
 from agent.domain.outbox import Delivered
 from agent.store import ledger
 from agent.store.database import connect
+from agent.store.seal import unsealed
 from agent.store.store import FILE_NAME, Store
 from tests.store.build import BOOT, TOKEN, at, end_notice, ended, notice, now, record, transaction_id
 
@@ -245,7 +246,7 @@ def paths(value: object, where: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 def test_one_fact_of_any_record_is_found_and_named(sound: bytes, data: st.DataObject, row: int) -> None:
     with closing(loaded(sound)) as db:
         (text,) = db.execute("SELECT record FROM transactions WHERE ordinal = ?", (row,)).fetchone()
-        found = json.loads(text)
+        found = json.loads(unsealed(text))
         *way, last = data.draw(st.sampled_from(paths({**chain.session_facts(found), "id_token": found["id_token"]})))
         place = found
         for name in way:

@@ -89,6 +89,22 @@ async def test_rows_that_make_no_sense_are_counted_and_left_out(old: Path, new: 
     assert len(queue(new)) == 79
 
 
+async def test_messages_whose_places_were_damaged_go_out_in_the_order_of_their_numbers(old: Path, new: sqlite3.Connection) -> None:
+    change(old, "UPDATE outbox SET row_id = 5000 WHERE row_id = 3")
+    salvage(old, new)
+    assert [seq for name, seq in queue(new) if name == transaction_id(2)] == [0, 1]
+
+
+async def test_what_stands_beside_the_record_is_taken_from_the_record(old: Path, new: sqlite3.Connection) -> None:
+    """The record has a checksum, the columns beside it have none."""
+    with closing(sqlite3.connect(old)) as db:
+        query = "SELECT ordinal, is_open, started_utc, ended_utc, energy_wh, cost_gross FROM transactions ORDER BY ordinal"
+        before = db.execute(query).fetchall()
+    change(old, "UPDATE transactions SET is_open = 1 - is_open, energy_wh = 9, cost_gross = '1', started_utc = ended_utc, ended_utc = NULL")
+    salvage(old, new)
+    assert new.execute(query).fetchall() == before
+
+
 @pytest.mark.parametrize("row", [0, 39, 79])
 async def test_rows_before_and_behind_a_broken_page_are_saved(old: Path, new: sqlite3.Connection, row: int) -> None:
     offset = page_of(old, "outbox", row)

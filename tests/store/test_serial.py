@@ -87,6 +87,26 @@ def test_damaged_text_is_unreadable(text: str) -> None:
         load(text, EvseRecord)
 
 
+@pytest.mark.pain(84)
+def test_no_bit_that_flips_in_a_stored_text_gives_another_value() -> None:
+    """A flipped bit in a digit is good JSON; the checksum tells."""
+    value = build.notice()
+    raw = dump(value).encode()
+    refused = 0
+    for bit in range(len(raw) * 8):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            assert load(changed.decode(errors="surrogateescape"), TransactionNotice) == value
+        except UnreadableError:
+            refused += 1
+    assert refused > len(raw) * 7
+
+
+def test_a_text_without_checksum_is_of_an_earlier_version_and_taken() -> None:
+    assert load('{"evse_id":1,"operational_status":"Operative"}', EvseRecord) == EvseRecord(evse_id=EvseId(1))
+
+
 def test_a_lone_surrogate_is_refused_when_written() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         dump(IdToken("\ud800"))
