@@ -14,6 +14,7 @@ from agent.domain.ids import EvseId
 from agent.domain.outbox import Delivered
 from agent.domain.records import StationRecord
 from agent.domain.variables import ValueSource
+from agent.store import ledger
 from agent.store.database import MIGRATIONS
 from agent.store.store import FILE_NAME, Store
 from tests.store.build import BOOT, EPOCH, TOKEN, at, end_notice, ended, notice, now, record, transaction_id
@@ -114,6 +115,9 @@ async def test_an_earlier_version_goes_on(tmp_path: Path, script: Path) -> None:
     await store.flush()
     assert all(session.is_delivered for session in await store.sessions())
     assert store.queue_depth == 0
+    verdict = await store._db.read(ledger.verify)
+    assert verdict.is_sound
+    assert verdict.sessions == 5, "sessions of before there was a chain are in it, too"
     await store.aclose()
 
 
