@@ -29,6 +29,7 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   sessions verify           prove the chain of finished sessions, name the first broken row; also of a file when the
                             daemon is down: --database FILE, of an export: --file FILE; --key PEM, --head INDEX:HASH
   sessions export csv|json  with the proof; --from TIME --to TIME, --with-tokens
+  sessions erase id ID      the personal data of a session; or: token TOKEN (- reads it from stdin), before TIME
   queue                     messages that wait for the CSMS, dead letters
   deadletters [list]        messages that were set aside after their last attempt
   deadletters show ROW      one of them with its session and its values
@@ -163,6 +164,8 @@ def _answer(path: str, method: str, params: dict[str, object]) -> object:
         from agent.cli import recordings
 
         return recordings.whole(lambda method, params: call(path, method, params), params["name"])
+    if method == "sessions.erase" and params.get("token") == "-":
+        params = {"token": sys.stdin.readline().strip()}  # not in the list of processes, nor in the shell's history
     if method.partition(".")[0] != "deadletters":
         return call(path, method, params)
     from agent.cli import letters
@@ -288,7 +291,7 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
             return method, {}
         case ["why" | "meter" as method, number]:
             return method, {"evse": _whole(number, "EVSE")}
-        case ["sessions", "show" | "verify" | "export", *_]:
+        case ["sessions", "show" | "verify" | "export" | "erase", *_]:
             from agent.cli import sessions
 
             return sessions.question(words[1:]) or _not_understood(words)

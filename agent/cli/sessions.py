@@ -76,6 +76,12 @@ def question(words: list[str]) -> tuple[str, dict[str, object]] | None:
         "export": {"database", "from", "to", "with-tokens"},
     }
     match plain:
+        case ["erase", "id", transaction_id] if not asked:
+            return "sessions.erase", {"transaction_id": transaction_id}
+        case ["erase", "token", token] if not asked:
+            return "sessions.erase", {"token": token}
+        case ["erase", "before", moment] if not asked:
+            return "sessions.erase", {"before": moment}
         case ["show", transaction_id]:
             asked["transaction_id"] = transaction_id
         case ["verify"]:
@@ -379,7 +385,7 @@ def _chosen(rows: Iterator[Found], begin: str, end: str) -> Iterator[Found]:
     has_begun = not begin
     held: list[Found] = []
     for found in rows:
-        ended = _ended(found.row)
+        ended = ledger.ended_utc(found.row.body or "")
         is_inside = ended is not None and (not begin or ended >= begin) and (not end or ended < end)
         if is_inside:
             has_begun = True
@@ -394,13 +400,6 @@ def _chosen(rows: Iterator[Found], begin: str, end: str) -> Iterator[Found]:
     for found in held:
         row = found.row
         yield Found(Row(index=row.index, previous=row.previous, body_hash=row.body_hash, hash=row.hash, body=None))
-
-
-def _ended(row: Row) -> str | None:
-    session = ledger.read_body(row.body or "").get("session")
-    ended = session.get("ended_at") if isinstance(session, dict) else None
-    utc = ended.get("utc") if isinstance(ended, dict) else None
-    return utc if isinstance(utc, str) else None
 
 
 def _item(found: Found) -> dict[str, object]:

@@ -319,11 +319,23 @@ def _frozen(result: object) -> Iterator[str]:
     yield str(_row(result)["name"])
 
 
+def _erased(result: object) -> Iterator[str]:
+    top = _row(result)
+    yield f"personal data of {_count(top['erased'], 'session', 'sessions')} erased; bills and chain are as they were"
+    if top["waiting"]:
+        yield f"{_count(top['waiting'], 'session waits', 'sessions wait')} to be delivered, or run: try again when they are through"
+    if not top["is_scrubbed"]:
+        yield "another program reads the database: what was erased is still in its log until that ends; then try again"
+    for file in _items(top["copies"]):
+        yield f"an old copy still holds what was in it: {file}; delete it when nobody needs it"
+
+
 _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "status": _status,
     "why": _why,
     "meter": _meter,
     "sessions": _sessions,
+    "sessions.erase": _erased,
     "queue": _queue,
     "deadletters": _dead_letters,
     "deadletters.show": _dead_letter,

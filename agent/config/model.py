@@ -234,6 +234,16 @@ class StoreConfig:
         Path,
         Option(doc="Directory of the database. It must survive restarts and updates.", allowed="an absolute path"),
     ] = Path("/var/lib/charger-agent")
+    retention_days: Annotated[
+        int,
+        Option(
+            doc="Sessions that ended longer ago are removed with everything personal in them, once they were delivered and NTP or the CSMS "
+            "has told the time. 0: they stay as long as there is room.",
+            unit="days",
+            minimum=0,
+            maximum=36_500,
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

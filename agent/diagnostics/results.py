@@ -313,6 +313,7 @@ RESULTS: Final[dict[str, Json]] = {
     "sessions": _list({"oneOf": [_SESSION, _UNREADABLE_SESSION]}),
     "sessions.chain": _object(rows=_list(_object(**_ROW)), **_CHAIN),
     "sessions.disclosed": _object(rows=_list(_object(**_ROW, disclosures=_DISCLOSURES)), **_CHAIN),
+    "sessions.erase": _object(erased=_COUNT, waiting=_COUNT, is_scrubbed=_BOOL, copies=_list(_TEXT)),
     "queue": _QUEUE,
     "deadletters": _object(letters=_list(_object(**_LETTER)), next=_or_null(_COUNT)),
     "deadletters.show": _object(session=_WHOSE, letter=_MESSAGE, others=_list(_object(**_LETTER, state=_STATE))),

@@ -5,7 +5,7 @@ A body is proved as the bytes that were stored, so a later version may write oth
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import Final
@@ -145,6 +145,40 @@ def personal_values(record: Facts) -> dict[str, str]:
 def session_facts(record: Facts) -> Facts:
     """What of a record is billed by or explains the bill. Tokens are left out: their commitments take their place."""
     return {name: _bare(value) for name, value in record.items() if name not in _LEFT_OUT and not _is_token(value)}
+
+
+def tokens_in(value: object) -> Iterator[str]:
+    """Every token of a record, however deep it stands."""
+    if isinstance(value, dict):
+        if _is_token(value):
+            yield str(value["value"])
+        else:
+            for item in value.values():
+                yield from tokens_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from tokens_in(item)
+
+
+def without_tokens(record: Facts) -> str:
+    """A record as it is stored once its personal data was erased."""
+    return json.dumps(_without_tokens(record), separators=(",", ":"))
+
+
+def _without_tokens(value: object) -> object:
+    if _is_token(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _without_tokens(item) for name, item in value.items()}
+    return [_without_tokens(item) for item in value] if isinstance(value, list) else value
+
+
+def ended_utc(body: str) -> str | None:
+    """When the session of a row ended, as RFC 3339 in UTC; None where that was not known, and for a row about no session."""
+    session = read_body(body).get("session")
+    ended = session.get("ended_at") if isinstance(session, dict) else None
+    utc = ended.get("utc") if isinstance(ended, dict) else None
+    return utc if isinstance(utc, str) else None
 
 
 def _is_token(value: object) -> bool:

@@ -62,6 +62,7 @@ from agent.runtime import systemd
 from agent.runtime.certificates import INSECURE, CertificateWatch
 from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
 from agent.runtime.engine import Engine, Hooks
+from agent.runtime.keeper import Keeper
 from agent.runtime.recorder import FRAMES, Recorder
 from agent.runtime.timekeeper import LOOK_S, Timekeeper
 from agent.runtime.variables import initial_variables
@@ -224,6 +225,7 @@ class App:
     driver: HalDriver
     buses: BusPool
     recorder: Recorder
+    keeper: Keeper
 
     def __init__(self, config: Config, *, boot_id: str | None = None) -> None:
         self.config = config
@@ -331,6 +333,9 @@ class App:
         self._build_display(stack)
         await self._build_diagnostics(stack)
         self._begin(recovered)
+        retention_days = config.store.retention_days
+        self.keeper = Keeper(self.store, now=self.clock.now, trust=lambda: self.clock.trust, retention_days=retention_days)
+        self._spawn(self.keeper.run())
 
     def _build_engine(self, station: Station) -> None:
         self.engine = Engine(

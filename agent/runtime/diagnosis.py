@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +16,7 @@ from agent.core.state import Evse, Fault, Station
 from agent.diagnostics.protocol import ErrorCode, Json, Method, Param, Params, ParamType, Role, RpcError, Service
 from agent.diagnostics.server import DiagnosticsError, Server, SocketInUseError, group_number
 from agent.domain.authorization import IdToken
-from agent.domain.commands import SetVariables, SetVariablesOutcome, VariableAssignment
+from agent.domain.commands import ClearCache, SetVariables, SetVariablesOutcome, VariableAssignment
 from agent.domain.errors import StoreError
 from agent.domain.ids import EvseId
 from agent.domain.metering import UNIT, Reading
@@ -85,7 +85,7 @@ class Diagnosis:
     def __init__(self, app: "App") -> None:
         self._app = app
         self._began_s = asyncio.get_running_loop().time()
-        self._books = Books(app.store)
+        self._books = Books(app.store, self)
         self._dead_letters = DeadLetters(app.store, self, app.client.outbox_grew)
 
     def service(self) -> Service:
@@ -455,6 +455,17 @@ class Diagnosis:
         except ValueError:
             text = f"there is no variable {name[:60]!r}; write Component.Variable, Component.Variable[Instance] or a key of OCPP 1.6"
             raise RpcError(ErrorCode.INVALID_PARAMS, text) from None
+
+    # --- what the chain of sessions has to know
+
+    def in_hand(self) -> Collection[str]:
+        """Transactions that an EVSE still holds: their records may be written again."""
+        return {evse.transaction.transaction_id for evse in self._app.engine.station.evses if evse.transaction is not None}
+
+    async def forget_token(self, id_token: IdToken) -> None:
+        """Empty the cache where the token is in it: it is asked about anew, like every other."""
+        if any(entry.id_token.same_as(id_token) for entry in self._app.engine.station.cache.values()):
+            await self._app.engine.ask(ClearCache())
 
     # --- shared
 

@@ -198,6 +198,28 @@ class Database:
         finally:
             self.calls_out -= 1
 
+    async def scrub(self, *, whole: bool) -> bool:
+        """Empty the log into the file, so that erased data is in neither; `whole`: write the file anew before. Raises StoreError.
+
+        False: another program reads the file, and the log keeps its old pages until that ends.
+        """
+        if self._checkpoint is not None:
+            await self._checkpoint
+        return await self._run(lambda db: self._scrub_now(db, whole=whole))
+
+    def _scrub_now(self, db: sqlite3.Connection, *, whole: bool) -> bool:
+        if whole:
+            db.execute("VACUUM")
+            if self._wal is not None:
+                with suppress(OSError):
+                    self.counters.log_bytes += self._wal.measure()[0]
+        is_busy = bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        self.counters.checkpoints += 1
+        self.counters.syncs += 2
+        if self._wal is not None:
+            self.counters.checkpoint_bytes += self._wal.folded()
+        return not is_busy
+
     def _whole(self, db: sqlite3.Connection, work: Work[T]) -> T:
         begun = time.perf_counter()
         db.execute("BEGIN IMMEDIATE")

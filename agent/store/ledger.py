@@ -258,6 +258,21 @@ def prune(db: sqlite3.Connection, *, keep: int = KEPT_ROWS) -> int:
     return prune_through(db, int(through), why="space") if first is not None else 0
 
 
+def prune_before(db: sqlite3.Connection, utc: str) -> int:
+    """Remove some hundred of the oldest rows whose sessions ended before a moment (RFC 3339). Gives the number, 0 when none is left.
+
+    A session without a known time goes with the next one that has an older one.
+    """
+    through = 0
+    for entry, body in db.execute("SELECT entry, body FROM ledger ORDER BY entry LIMIT ?", (PRUNED_AT_ONCE,)).fetchall():
+        ended = ledger.ended_utc(body)
+        if ended is not None and ended >= utc:
+            break
+        if ended is not None:
+            through = entry
+    return prune_through(db, through, why="retention") if through else 0
+
+
 def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
     """Remove the rows up to `through`, as far as what they are about was delivered, and say so in a row. Gives the number of rows.
 

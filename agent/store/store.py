@@ -5,7 +5,7 @@ It implements, by shape, what the OCPP client asks of the disk (outbox, remote n
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from agent.domain.time import Instant
 from agent.domain.values import dataclass
 from agent.store import ledger, tables
 from agent.store.database import Database, Opening
+from agent.store.erasure import Erased, Wanted, copies, erase
 from agent.store.salvage import salvage
 from agent.store.tables import (
     Anchor,
@@ -368,6 +369,31 @@ class Store:
             return found, ledger.heads(db, ledger.KEPT_HEADS) if found.is_last else []
 
         return await self._db.read(read)
+
+    async def erase(self, wanted: Wanted, busy: Collection[str] = ()) -> Erased:
+        """Erase personal data from records, chain and cache, and from the file's free pages and log. Raises StoreError.
+
+        Sessions that run, wait for delivery or are in `busy` keep theirs: the result counts them.
+        """
+        await self.flush()
+        async with self._writing:
+            erased = await self._db.unit(lambda db: erase(db, wanted, busy))
+            is_scrubbed = await self._db.scrub(whole=True)
+        return replace(erased, is_scrubbed=is_scrubbed, copies=copies(self._db.path))
+
+    async def forget_before(self, utc: datetime) -> int:
+        """Remove sessions that ended before a moment and were delivered, with their rows. Gives the number of rows. Raises StoreError."""
+        text = utc.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        total = 0
+        while True:
+            async with self._writing:
+                count = await self._db.unit(lambda db: ledger.prune_before(db, text))
+                if count == 0:
+                    if total:
+                        await self._db.scrub(whole=False)
+                        self.ledger_grew.set()
+                    return total
+                total += count
 
     def keep_head(self, signed: SignedHead) -> None:
         """Keep a statement about the chain's head; it rides with the next commit, at most 5 s later."""

@@ -1,5 +1,6 @@
 """`chargerctl sessions`: the chain is proved over the socket, in a file while no daemon runs, and in what was exported."""
 
+import asyncio
 import csv
 import hashlib
 import io
@@ -13,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from agent.cli import __main__ as cli
 from agent.cli import sessions
-from agent.diagnostics.protocol import Service
+from agent.diagnostics.protocol import Role, RpcError, Service
 from agent.diagnostics.results import RESULTS
 from agent.diagnostics.server import Server
 from agent.runtime import books
@@ -63,6 +64,9 @@ async def file(tmp_path: Path) -> Path:
         ("sessions verify", ("sessions.chain", {"do": "verify"})),
         ("sessions verify --database /x.db", ("sessions.chain", {"do": "verify", "database": "/x.db"})),
         ("sessions verify --file=/x.json --key k", ("sessions.chain", {"do": "verify", "file": "/x.json", "key": "k"})),
+        ("sessions erase id abc", ("sessions.erase", {"transaction_id": "abc"})),
+        ("sessions erase token 04A1", ("sessions.erase", {"token": "04A1"})),
+        ("sessions erase before 2026-01-31", ("sessions.erase", {"before": "2026-01-31"})),
         ("sessions show abc", ("sessions.chain", {"do": "show", "transaction_id": "abc"})),
         ("sessions export csv", ("sessions.chain", {"do": "export", "form": "csv"})),
         ("sessions export json --with-tokens", ("sessions.disclosed", {"do": "export", "form": "json", "with-tokens": True})),
@@ -86,6 +90,10 @@ def test_words_become_a_question(line: str, asked: tuple[str, dict[str, object]]
         "sessions verify --from 2026-01-01",
         "sessions verify --file a --database b",
         "sessions export csv --nonsense",
+        "sessions erase",
+        "sessions erase everything",
+        "sessions erase id",
+        "sessions erase id 1 --database x",
     ],
 )
 async def test_words_that_make_no_sense_exit_2(line: str, tmp_path: Path) -> None:
@@ -294,3 +302,46 @@ async def test_the_answers_are_what_their_schemas_say(store: Store) -> None:
         if method.name in {"sessions.chain", "sessions.disclosed"}:
             Draft202012Validator(RESULTS[method.name]).validate(await method.call({"after": 1}))
             Draft202012Validator(RESULTS[method.name]).validate(await method.call({"after": 4}))
+
+
+# --- erase
+
+
+async def test_personal_data_is_erased_and_the_chain_stays_whole(socket: Path) -> None:
+    ran = await ctl("sessions", "erase", "token", TOKEN.value, path=socket)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"personal data of {SESSIONS} sessions erased; bills and chain are as they were\n"
+    assert (await ctl("sessions", "verify", path=socket)).out.startswith(f"sound: {SESSIONS} rows")
+    assert TOKEN.value not in (await ctl("sessions", "export", "json", "--with-tokens", path=socket)).out
+
+
+async def test_a_token_may_be_typed_where_nobody_sees_it(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN.value}\n"))
+    answer = await asyncio.to_thread(cli._answer, str(socket), "sessions.erase", {"token": "-"})
+    assert isinstance(answer, dict)
+    assert answer["erased"] == SESSIONS
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({}, "name one of transaction_id, token and before"),
+        ({"token": "a", "before": "2026-01-01"}, "name one of"),
+        ({"before": "yesterday"}, "'yesterday' is no moment; write 2026-01-31"),
+    ],
+)
+async def test_what_is_to_be_erased_must_be_clear(store: Store, params: dict[str, Any], says: str) -> None:
+    with pytest.raises(RpcError, match=says):
+        await Books(store).erase(params)
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"), [("2026-01-02", "2026-01-02T00:00:00Z"), ("2026-01-02T12:00:00+02:00", "2026-01-02T10:00:00Z")]
+)
+def test_a_day_is_a_day_in_utc(given: str, moment: str) -> None:
+    assert books._moment(given) == moment
+
+
+def test_only_technicians_see_and_erase_personal_data(store: Store) -> None:
+    roles = {method.name: method.role for method in Books(store).methods()}
+    assert roles == {"sessions.chain": Role.OBSERVER, "sessions.disclosed": Role.TECHNICIAN, "sessions.erase": Role.TECHNICIAN}
