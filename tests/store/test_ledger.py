@@ -176,20 +176,16 @@ async def test_the_file_itself_refuses_changes_by_accident(tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A sound database as bytes."""
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound database."""
 
-    async def make() -> bytes:
-        file = await filled(tmp_path_factory.mktemp("sound"))
-        return file.read_bytes()
-
-    return asyncio.run(make())
+    return asyncio.run(filled(tmp_path_factory.mktemp("sound")))
 
 
-def loaded(image: bytes) -> sqlite3.Connection:
+def loaded(image: Path) -> sqlite3.Connection:
     """That database in memory, without what stops an accident."""
     db = connect(":memory:")
-    patched = bytearray(image)
+    patched = bytearray(image.read_bytes())
     patched[18:20] = b"\x01\x01"  # an image in memory has no write-ahead log
     db.deserialize(bytes(patched))
     for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
@@ -223,7 +219,7 @@ COLUMNS = [
 
 @settings(max_examples=150, deadline=None)
 @given(place=st.sampled_from(COLUMNS), row=st.integers(1, SESSIONS), position=st.integers(0, 2000), offset=st.integers(1, 94))
-def test_one_character_of_any_row_is_found_and_named(sound: bytes, place: tuple[str, str], row: int, position: int, offset: int) -> None:
+def test_one_character_of_any_row_is_found_and_named(sound: Path, place: tuple[str, str], row: int, position: int, offset: int) -> None:
     table, column = place
     key = "ordinal" if table == "transactions" else "entry"
     with closing(loaded(sound)) as db:
@@ -243,7 +239,7 @@ def paths(value: object, where: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), row=st.integers(1, SESSIONS))
-def test_one_fact_of_any_record_is_found_and_named(sound: bytes, data: st.DataObject, row: int) -> None:
+def test_one_fact_of_any_record_is_found_and_named(sound: Path, data: st.DataObject, row: int) -> None:
     with closing(loaded(sound)) as db:
         (text,) = db.execute("SELECT record FROM transactions WHERE ordinal = ?", (row,)).fetchone()
         found = json.loads(unsealed(text))
