@@ -35,6 +35,7 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   deadletters show ROW      one of them with its session and its values
   deadletters resend ROW    send it again; --all for every one
   deadletters export [FILE] the sessions to bill by hand: .csv or .json by its name, else as text for a table
+  ocpp test                 the way to the CSMS step by step, and what to cure; exit code 1 where a step fails
   events [LIMIT]            what happened, the newest last
   recorder [list]           flight recordings: the minute before each fault or crash
   recorder freeze [WHY]     keep the last minute now
@@ -131,7 +132,8 @@ def _run(given: list[str]) -> int:
         sys.stdout.write(json.dumps(result, indent=2) + "\n")
     else:
         _show(method, result)
-    return EXIT_OK
+    is_failed = method == "ocpp.test" and isinstance(result, dict) and not result.get("is_fine")
+    return EXIT_FAILED if is_failed else EXIT_OK
 
 
 def _no_answer(path: str, error: Exception) -> int:
@@ -305,8 +307,8 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
             return "config", {"name": name}
         case ["config", "set", name, value]:
             return "config.set", {"name": name, "value": value}
-        case ["methods"]:
-            return "rpc.discover", {}
+        case ["ocpp", "test"] | ["methods"]:
+            return {"ocpp": "ocpp.test", "methods": "rpc.discover"}[words[0]], {}
         case ["help"]:
             return USAGE
         case ["version"]:

@@ -232,6 +232,16 @@ def _queue(result: object) -> Iterator[str]:
         yield _letter(row)
 
 
+def _ocpp_test(result: object) -> Iterator[str]:
+    top = _row(result)
+    yield f"the way to {top['url']}"
+    marks = {"ok": "ok", "failed": "NO", "not reached": "--", "running": ".."}
+    for step in _rows(top["steps"]):
+        yield f"  {marks[str(step['outcome'])]}  {_show(step['name']):13} {step['text']}".rstrip()
+        if step["cure"]:
+            yield f"      cure: {step['cure']}"
+
+
 def _events(result: object) -> Iterator[str]:
     for event in _rows(result):
         when = _duration(event["age_s"]) + " ago" if event["at"] is None else str(event["at"])
@@ -340,6 +350,7 @@ _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "deadletters": _dead_letters,
     "deadletters.show": _dead_letter,
     "deadletters.resend": _resent,
+    "ocpp.test": _ocpp_test,
     "events": _events,
     "recorder": _recordings,
     "recorder.freeze": _frozen,

@@ -319,6 +319,11 @@ RESULTS: Final[dict[str, Json]] = {
     "deadletters.show": _object(session=_WHOSE, letter=_MESSAGE, others=_list(_object(**_LETTER, state=_STATE))),
     "deadletters.resend": _object(resent=_COUNT, left=_COUNT, depth=_COUNT),
     "deadletters.export": _object(messages=_list(_object(session=_WHOSE, message=_MESSAGE)), next=_or_null(_TEXT)),
+    "ocpp.test": _object(
+        url=_TEXT,
+        is_fine=_BOOL,
+        steps=_list(_object(name=_TEXT, outcome=_enum("ok", "failed", "not reached", "running"), text=_TEXT, cure=_TEXT)),
+    ),
     "events": _list(_EVENT),
     "recorder": _object(directory=_TEXT, written_bytes=_COUNT, dropped=_COUNT, recordings=_list(_RECORDING)),
     "recorder.freeze": _object(name=_TEXT),

@@ -71,6 +71,7 @@ from agent.ocpp_client.transport import (
     Connection,
     ConnectionLost,
     NetworkLike,
+    Phase,
     TimeSource,
     Transport,
 )
@@ -85,6 +86,7 @@ MOST_PENDING = 64
 """CSMS calls that wait for the core, and answers that wait for the socket. When it is reached, nothing more is read."""
 _TOLERATED_SILENCES = 1
 _LEAST_PATIENCE_S = 5.0
+_TRY_EVERY_S = 5.0
 _UNREADABLE_ID = "-1"
 _NOT_AT_ALL = "frame dropped: %s"
 _HEARTBEAT_INTERVAL = VariableKey(component="OCPPCommCtrlr", variable="HeartbeatInterval")
@@ -124,6 +126,7 @@ class ClientStatus:
     """What a technician wants to know. Ages are seconds. `queue_depth` counts the rows read so far, there may be others.
 
     `chain`: the certificates of the newest TLS connection. `is_unsure`: their dates could not be judged yet, nobody knew the time.
+    `phase`: how far the newest attempt to connect came; `failure`: why it failed, None when it did not.
     """
 
     state: LinkState
@@ -141,6 +144,9 @@ class ClientStatus:
     security_profile: int
     chain: "tuple[Validity, ...]"
     is_unsure: bool
+    peer: str
+    phase: Phase
+    failure: ConnectFailed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,9 @@ class OcppClient:
         self._transport = Transport(settings, network, tuple(adapters), time_source)
         self._security_profile = settings.security_profile
         self._chain: tuple[Validity, ...] = ()
+        self._failure: ConnectFailed | None = None
+        self._tried = asyncio.Event()
+        self._asked_to_try: float | None = None
         self._adapters = dict(adapters)
         self._adapter = next(iter(self._adapters.values()))
         self._outbox = outbox
@@ -314,6 +323,9 @@ class OcppClient:
             security_profile=self._security_profile,
             chain=self._chain,
             is_unsure=self._connection is not None and self._connection.is_unsure,
+            peer="" if self._connection is None else self._connection.peer,
+            phase=self._transport.phase,
+            failure=self._failure,
         )
 
     @property
@@ -329,6 +341,23 @@ class OcppClient:
         """Drop the connection, or the wait for one, and connect anew at once (new password, address or root)."""
         self._hurry.set()
         self._part("reconnecting on request", "")
+
+    async def try_now(self) -> None:
+        """Wait until an attempt to connect has ended, well or not; at once while connected.
+
+        Where the next attempt is only waited for, it is made now, unless the CSMS asked to be left alone or somebody has just asked.
+        """
+        if self._connection is not None or self._is_closing:
+            return
+        self._tried.clear()
+        was_asked = self._failure is not None and self._failure.retry_after_s is not None
+        is_too_soon = self._asked_to_try is not None and _now() - self._asked_to_try < _TRY_EVERY_S
+        if self._next_attempt is not None:
+            if was_asked or is_too_soon:
+                return
+            self._asked_to_try = _now()
+            self._hurry.set()
+        await self._tried.wait()
 
     def drained(self) -> bool:
         """Whether every row of the outbox has been delivered or given up."""
@@ -355,12 +384,14 @@ class OcppClient:
             try:
                 await self._connect_once()
             except ConnectFailed as failed:
+                self._failure = failed
                 retry_after_s = failed.retry_after_s
                 self._note_error(failed.reason, failed.cure)
             except Exception:
                 _logger.exception("connection ended by a bug of ours; reconnecting")
                 self._note_error("an error inside charger-agent", "please report it with the log")
             self.has_begun.set()
+            self._tried.set()
             wait_s = self._link.wait_s(self._chance, retry_after_s)
         await asyncio.Event().wait()
 
@@ -413,6 +444,8 @@ class OcppClient:
         self._leave = asyncio.get_running_loop().create_future()
         self._subprotocol = connection.subprotocol
         self._chain = connection.chain
+        self._failure = None
+        self._tried.set()
         self._adapter = self._adapters[connection.subprotocol]
         self._answered_calls = AnsweredCalls()
         self._warned = False

@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
@@ -41,6 +42,17 @@ _GRACE: Final = timedelta(days=1)
 _log = logging.getLogger(__name__)
 _wire_log = logging.getLogger("agent.ocpp_client.wire")
 _wire_log.setLevel(logging.WARNING)  # at DEBUG websockets would log the password header and every id token
+
+
+class Phase(StrEnum):
+    """How far an attempt to connect is, in this order."""
+
+    SETTINGS = "settings"
+    NAME = "name"
+    TCP = "tcp"
+    TLS = "tls"
+    HTTP = "http"
+    SUBPROTOCOL = "subprotocol"
 
 
 class NetworkLike(Protocol):
@@ -79,8 +91,11 @@ class ClientSettings:
 class ConnectFailed(PeerError):
     """No connection came about. `cure` tells the technician what to do; `retry_after_s` is what the server asked for."""
 
-    def __init__(self, reason: str, *, cure: str, retry_after_s: float | None = None, status: int | None = None) -> None:
+    def __init__(
+        self, reason: str, *, cure: str, phase: Phase = Phase.HTTP, retry_after_s: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(f"{reason}; {cure}")
+        self.phase = phase
         self.reason = reason
         self.cure = cure
         self.retry_after_s = retry_after_s
@@ -109,6 +124,7 @@ class Connection:
         self.subprotocol = subprotocol
         self.is_unsure = is_unsure
         self.chain = _chain(websocket)
+        self.peer = _peer(websocket)
 
     def date_problem(self, utc: datetime) -> str:
         """What is wrong with the server's chain at this time; empty where nothing is, or there is no TLS."""
@@ -180,11 +196,14 @@ class Transport:
         self.url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
         self._is_secure = parts.scheme == "wss"
         self._tls: tuple[float, ssl.SSLContext] | None = None
+        self.phase = Phase.SETTINGS
+        """Of the newest attempt."""
 
     async def open(self) -> Connection:
         """Connect, upgrade and check the subprotocol, all within 30 s. Raises ConnectFailed with the reason and the cure."""
         from websockets.exceptions import WebSocketException
 
+        self.phase = Phase.SETTINGS
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 websocket, is_unsure = await self._upgrade()
@@ -192,17 +211,20 @@ class Transport:
             raise ConnectFailed(
                 f"the CSMS at {self._host}:{self._port} did not finish the WebSocket handshake within {OPEN_TIMEOUT_S:g} s",
                 cure="check the URL's port, and the firewall between station and CSMS",
+                phase=self.phase,
             ) from None
         except ConnectFailed:
             raise
         except (OSError, WebSocketException, ValueError, EOFError) as error:
             raise self._failure(error) from error
+        self.phase = Phase.SUBPROTOCOL
         if websocket.subprotocol not in self._subprotocols:
             with contextlib.suppress(WebSocketException, OSError):
                 await websocket.close(1002, "no common OCPP version")
             raise ConnectFailed(
                 f"the CSMS agreed to none of {', '.join(self._subprotocols)}",
                 cure="set ocpp.versions to a version that the CSMS speaks, and check the path of ocpp.url",
+                phase=self.phase,
             )
         return Connection(websocket, websocket.subprotocol, is_unsure=is_unsure)
 
@@ -250,13 +272,23 @@ class Transport:
         return Dates(utc=max(self._time.not_before(), datetime.now(UTC)), is_certain=False)
 
     async def _dial(self, headers: dict[str, str], context: "ssl.SSLContext | None") -> "ClientConnection":
-        from websockets.asyncio.client import connect
+        from websockets.asyncio.client import ClientConnection, connect
         from websockets.typing import Subprotocol
 
+        transport = self
+
+        class Watched(ClientConnection):
+            def connection_made(self, base: asyncio.BaseTransport) -> None:
+                """The TLS handshake, where there is one, has ended well."""
+                transport.phase = Phase.HTTP
+                super().connection_made(base)
+
+        self.phase = Phase.TCP
         try:
             sock = await self._network.connect(self._host, self._port)
         except OSError as error:
             raise self._unreachable(error) from error
+        self.phase = Phase.HTTP if context is None else Phase.TLS
         try:
             _tune_socket(sock)
             opening = connect(
@@ -273,6 +305,7 @@ class Transport:
                 logger=_wire_log,
                 sock=sock,  # with a socket of ours websockets follows no redirect, which would lead to another host
                 ssl=context,
+                create_connection=Watched,
             )
         except BaseException:
             sock.close()
@@ -289,6 +322,7 @@ class Transport:
             raise ConnectFailed(
                 f"the password file {path} cannot be read: {error.strerror}",
                 cure="create it with the password that the CSMS expects, readable by the service only",
+                phase=Phase.SETTINGS,
             ) from error
         return {"Authorization": "Basic " + b64encode(self._settings.station_id.encode() + b":" + password).decode()}
 
@@ -313,6 +347,7 @@ class Transport:
             raise ConnectFailed(
                 f"the root certificates {ca_file or 'of the system'} cannot be read: {error.strerror or error}",
                 cure="let ocpp.ca_file name a PEM file with the CSMS's root certificate",
+                phase=Phase.SETTINGS,
             ) from error
 
     def _failure(self, error: Exception) -> ConnectFailed:
@@ -325,12 +360,13 @@ class Transport:
             return _refusal(response)
         if isinstance(error, ssl.SSLError):
             reason = getattr(error, "verify_message", "") or error.reason or str(error)
-            return ConnectFailed(f"TLS with {self._host}:{self._port} failed: {reason}", cure=cure(error))
+            return ConnectFailed(f"TLS with {self._host}:{self._port} failed: {reason}", cure=cure(error), phase=Phase.TLS)
         if isinstance(error, OSError | EOFError):
-            phase = "TLS" if self._is_secure else "WebSocket"
+            phase = "TLS" if self.phase is Phase.TLS else "WebSocket"
             return ConnectFailed(
                 f"the server at {self._host}:{self._port} broke off the {phase} handshake: {str(error) or type(error).__name__}",
                 cure="check that the URL's port speaks TLS 1.2 or 1.3" if self._is_secure else "check host, port and path of ocpp.url",
+                phase=self.phase,
             )
         return ConnectFailed(
             f"the server at {self._host}:{self._port} does not speak WebSocket: {ascii(str(error))[1:-1][:160]}",
@@ -339,10 +375,12 @@ class Transport:
 
     def _unreachable(self, error: OSError) -> ConnectFailed:
         if isinstance(error, socket.gaierror):
-            return ConnectFailed(f"the name {self._host} cannot be resolved: {error.strerror}", cure="check the network, DNS and ocpp.url")
+            reason = f"the name {self._host} cannot be resolved: {error.strerror}"
+            return ConnectFailed(reason, cure="check the network, DNS and ocpp.url", phase=Phase.NAME)
         return ConnectFailed(
             f"no TCP connection to {self._host}:{self._port}: {error.strerror or error}",
             cure="check the network and ocpp.url; the CSMS may be down",
+            phase=Phase.TCP,
         )
 
 
@@ -353,6 +391,14 @@ def _chain(websocket: "ClientConnection") -> "tuple[Validity, ...]":
     from agent.ocpp_client.tls import chain_of
 
     return chain_of(ssl_object)
+
+
+def _peer(websocket: "ClientConnection") -> str:
+    """The address at the other end, and the version of TLS."""
+    address = websocket.transport.get_extra_info("peername")
+    ssl_object = websocket.transport.get_extra_info("ssl_object")
+    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) and len(address) >= 2 else ""
+    return where if ssl_object is None else f"{where} {ssl_object.version()}"
 
 
 def _checked_url(settings: ClientSettings) -> SplitResult:

@@ -110,6 +110,11 @@ class Diagnosis:
                 *self._dead_letters.methods(),
                 *self._books.methods(),
                 *Recordings(self._app.recorder, self).methods(),
+                Method(
+                    name="ocpp.test",
+                    summary="The way to the CSMS step by step, from the settings to the accepted boot: what fails, and the cure.",
+                    call=self.ocpp_test,
+                ),
                 Method(name="events", summary="What happened since the start, the newest last.", call=self.events, params=(_EVENTS,)),
                 Method(name="config", summary="OCPP variables with value and source.", call=self.config, params=(_NAME,)),
                 Method(name="config.set", summary="Set an OCPP variable.", call=self.set, params=(_TO_SET, _VALUE), role=Role.TECHNICIAN),
@@ -230,6 +235,23 @@ class Diagnosis:
             "faults": [fault.kind.value for fault in evse.faults],
             "blocker": None if blocking is None else blocking.name,
             "qr": None if view.qr_payload is None else mask.claim_code(view.qr_payload),
+        }
+
+    # --- the way to the CSMS
+
+    async def ocpp_test(self, _: Params) -> Json:
+        """Tell how far the connection, or the next attempt to make one, comes."""
+        from agent.ocpp_client.doctor import Outcome, examine
+
+        clock, mask = self._app.clock.status(), self._mask()
+        steps = await examine(self._app.client, csms_ahead_s=clock.csms_ahead_s, utc=clock.utc)
+        shown: list[Json] = [
+            {"name": step.name, "outcome": step.outcome.value, "text": mask.text(step.text), "cure": mask.text(step.cure)} for step in steps
+        ]
+        return {
+            "url": self._app.client.status().url,
+            "is_fine": all(step.outcome is Outcome.OK for step in steps),
+            "steps": shown,
         }
 
     # --- why

@@ -381,6 +381,23 @@ RECORDER: dict[str, Any] = {
     ],
 }
 
+WAY: Any = {
+    "url": "wss://csms.example/CP001",
+    "is_fine": False,
+    "steps": [
+        {"name": "settings", "outcome": "ok", "text": "password and root certificates were read", "cure": ""},
+        {"name": "name", "outcome": "ok", "text": "the name was resolved", "cure": ""},
+        {"name": "tcp", "outcome": "ok", "text": "connected", "cure": ""},
+        {
+            "name": "tls",
+            "outcome": "failed",
+            "text": "TLS with csms.example:443 failed: certificate has expired",
+            "cure": "the server's certificate has expired: the CSMS operator must renew it (or the station's clock is wrong)",
+        },
+        {"name": "http", "outcome": "not reached", "text": "", "cure": ""},
+    ],
+}
+
 EXAMPLES: list[tuple[str, Any]] = [
     ("status", STATUS),
     ("status", STATUS_IN_TROUBLE),
@@ -392,6 +409,7 @@ EXAMPLES: list[tuple[str, Any]] = [
     ("deadletters.show", LETTER),
     ("deadletters.resend", {"resent": 1, "left": 0, "depth": 4}),
     ("deadletters.export", EXPORT),
+    ("ocpp.test", WAY),
     ("events", EVENTS),
     ("recorder", RECORDER),
     ("recorder", {**RECORDER, "dropped": 2, "recordings": []}),

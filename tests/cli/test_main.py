@@ -116,6 +116,7 @@ QUESTIONS: list[tuple[str, tuple[str, dict[str, Json]]]] = [
     ("deadletters resend --all", ("deadletters.resend", {})),
     ("deadletters export", ("deadletters.export", {})),
     ("deadletters export a.csv", ("deadletters.export", {"file": "a.csv"})),
+    ("ocpp test", ("ocpp.test", {})),
     ("events 3", ("events", {"limit": 3})),
     ("recorder", ("recorder", {})),
     ("recorder list", ("recorder", {})),
@@ -166,6 +167,14 @@ async def test_options_stand_anywhere(daemon: Daemon, words: str) -> None:
     ran = await ctl(*words.format(daemon.path).split())
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out) == ex.SESSIONS
+
+
+@pytest.mark.parametrize(("is_fine", "code"), [(True, 0), (False, 1)])
+async def test_a_failed_step_is_an_exit_code(daemon: Daemon, is_fine: bool, code: int) -> None:
+    daemon.answers["ocpp.test"] = {**ex.WAY, "is_fine": is_fine}
+    ran = await ctl("ocpp", "test", path=daemon.path)
+    assert (ran.code, ran.err) == (code, "")
+    assert "tls" in ran.out
 
 
 async def test_the_description_is_printed(daemon: Daemon) -> None:

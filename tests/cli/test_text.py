@@ -158,6 +158,18 @@ def test_one_dead_letter_with_its_session() -> None:
     assert "  damaged" in lines("deadletters.show", broken)
 
 
+def test_the_way_to_the_portal() -> None:
+    assert lines("ocpp.test", ex.WAY) == [
+        "the way to wss://csms.example/CP001",
+        "  ok  settings      password and root certificates were read",
+        "  ok  name          the name was resolved",
+        "  ok  tcp           connected",
+        "  NO  tls           TLS with csms.example:443 failed: certificate has expired",
+        "      cure: the server's certificate has expired: the CSMS operator must renew it (or the station's clock is wrong)",
+        "  --  http",
+    ]
+
+
 def test_events() -> None:
     assert lines("events", ex.EVENTS) == [
         "3 min ago                   started 0 transaction(s) were open",

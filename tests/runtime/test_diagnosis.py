@@ -43,6 +43,7 @@ METHODS = (
     "deadletters.export",
     "events",
     "recorder",
+    "ocpp.test",
     "config",
     "rpc.discover",
 )
@@ -268,8 +269,11 @@ def test_status_tells_of_connection_clock_and_storage(tmp_path: Path) -> None:
         assert status["storage"]["path"].startswith(str(tmp_path))
         assert status["rss_kib"] > 1_000
         assert status["evses"][0]["qr"].endswith("/pay/CP001/1")
+        assert (await rig.diagnose("ocpp.test"))["is_fine"]
         await rig.control("network.down", mode="refuse")
         await asyncio.sleep(20)
+        test = await rig.diagnose("ocpp.test")
+        assert [step["name"] for step in test["steps"] if step["outcome"] == "failed"] == ["tcp"]
         status = await rig.diagnose("status")
         assert status["csms"]["state"] == "offline"
         assert status["csms"]["last_error"]
