@@ -5,6 +5,7 @@ of a station when a second connection with its identity comes.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
@@ -51,8 +52,8 @@ class Step:
     cure: str = ""
 
 
-async def examine(client: OcppClient, *, csms_ahead_s: float | None, utc: datetime | None) -> tuple[Step, ...]:
-    """Wait some seconds for an attempt to connect, and tell how far it came. `csms_ahead_s`: the CSMS's clock minus ours."""
+async def examine(client: OcppClient, clock: Callable[[], tuple[float | None, datetime | None]]) -> tuple[Step, ...]:
+    """Wait some seconds for an attempt to connect, and tell how far it came. `clock` gives the CSMS's minus ours in s, and ours."""
     with suppress(TimeoutError):
         async with asyncio.timeout(ATTEMPT_S):
             await client.try_now()
@@ -60,6 +61,7 @@ async def examine(client: OcppClient, *, csms_ahead_s: float | None, utc: dateti
         async with asyncio.timeout(BOOT_S):
             while client.status().state is LinkState.CONNECTED:  # noqa: ASYNC110 - asked for by a person, for a second
                 await asyncio.sleep(LOOK_S)
+    csms_ahead_s, utc = clock()
     return steps(client.status(), csms_ahead_s=csms_ahead_s, utc=utc)
 
 

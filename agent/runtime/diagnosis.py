@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -243,8 +244,12 @@ class Diagnosis:
         """Tell how far the connection, or the next attempt to make one, comes."""
         from agent.ocpp_client.doctor import Outcome, examine
 
-        clock, mask = self._app.clock.status(), self._mask()
-        steps = await examine(self._app.client, csms_ahead_s=clock.csms_ahead_s, utc=clock.utc)
+        def told() -> tuple[float | None, datetime | None]:
+            clock = self._app.clock.status()
+            return clock.csms_ahead_s, clock.utc
+
+        mask = self._mask()
+        steps = await examine(self._app.client, told)
         shown: list[Json] = [
             {"name": step.name, "outcome": step.outcome.value, "text": mask.text(step.text), "cure": mask.text(step.cure)} for step in steps
         ]

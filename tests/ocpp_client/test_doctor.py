@@ -31,7 +31,7 @@ def now() -> float:
 
 async def asked(station: Station, csms_ahead_s: float | None = 0.2) -> list[Step]:
     began = now()
-    found = await examine(station.client, csms_ahead_s=csms_ahead_s, utc=datetime.now(UTC))
+    found = await examine(station.client, lambda: (csms_ahead_s, datetime.now(UTC)))
     assert now() - began < 7, "the socket answers within 8 s"
     return list(found)
 
