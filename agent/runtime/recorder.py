@@ -316,6 +316,7 @@ class _Files:
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.rename(path)
+            _sync_directory(self.directory)
         except OSError as error:
             raise RecorderError(f"flight recorder: {self.directory}: {error.strerror or error}; {cause} is not kept") from error
         self.written_bytes += len(data)
@@ -431,6 +432,15 @@ class _DaemonThread(Executor):
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             work()
+
+
+def _sync_directory(directory: Path) -> None:
+    """Let the name of a new file survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(paths: list[Path], path: Path, sizes: dict[Path, int]) -> None:

@@ -64,6 +64,7 @@ def test_a_state_that_does_not_continue_is_written_anew(tmp_path: Path) -> None:
     assert [number for number, step in enumerate(flight.steps) if step.start is not None] == [0, 10]
 
 
+@pytest.mark.pain(47)
 def test_tokens_and_secrets_are_in_no_byte_of_it(tmp_path: Path) -> None:
     rig = session()
     rig.swipe(IdToken("7F3K-22QX-9"))

@@ -271,6 +271,7 @@ async def test_a_damaged_recording_is_listed_with_its_problem(tmp_path: Path) ->
 # --- bounds
 
 
+@pytest.mark.pain(86)
 async def test_a_flood_of_events_is_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
     async with recording(tmp_path) as charger:
         await charger.begin_session()
@@ -309,6 +310,7 @@ async def test_a_fault_in_a_flood_is_written_before_it_is_pushed_out(tmp_path: P
     assert any(isinstance(one.event, FaultRaised) for one in flight(tmp_path).steps)
 
 
+@pytest.mark.pain(86)
 async def test_a_contact_that_bounces_all_day_wears_nothing_out_and_hides_no_crash(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -378,6 +380,7 @@ async def test_a_disk_that_cannot_be_written_is_told_and_charging_goes_on(tmp_pa
     assert "fault_raised is not kept" in caplog.text
 
 
+@pytest.mark.pain(86)
 async def test_a_disk_that_is_nearly_full_is_left_to_the_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

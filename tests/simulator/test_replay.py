@@ -18,8 +18,10 @@ from agent.domain.effects import OpenContactor
 from agent.domain.events import CommandReceived, FaultRaised, PilotMeasured
 from agent.domain.pilot import PilotState
 from agent.runtime.flight_file import SUFFIX, read_flight
+from agent.runtime.recorder import Recorder
 from simulator.__main__ import main
-from simulator.replay import DIFFERS, SAME, UNREADABLE, replay
+from simulator.chaos.story import run_once
+from simulator.replay import DIFFERS, SAME, UNREADABLE, as_text, replay
 from tests.core.flights import entries_of, record
 from tests.core.rig import EVSE1, PRICED, Rig
 from tests.core.test_properties import ACTIONS, CONFIGS, SESSION, act
@@ -154,6 +156,25 @@ def test_a_recorded_crash_that_is_met_again_is_the_same(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("simulator.replay.step", buggy)
     assert replay(read_flight(path)).is_same
+
+
+def test_every_recording_of_a_random_run_of_the_daemon_replays_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof machine's sessions, faults, restarts and crashes: what the real daemon recorded of them is decided the same."""
+    events: list[int] = []
+    original = Recorder.__aexit__
+
+    async def closed(recorder: Recorder, *end: Any) -> None:
+        await original(recorder, *end)
+        for path in recorder.directory.glob(f"*{SUFFIX}"):
+            found = replay(read_flight(path))
+            assert found.is_same, as_text(found)
+            assert not found.flight.problem
+            events.append(found.compared)
+
+    monkeypatch.setattr(Recorder, "__aexit__", closed)
+    outcome = run_once(7)
+    assert not outcome.violations
+    assert sum(events) > 100
 
 
 def test_every_event_can_be_printed(remote_stop: Path, capsys: pytest.CaptureFixture[str]) -> None:
