@@ -13,6 +13,8 @@ import agent
 from agent.core.state import Station
 from agent.core.station import step
 from agent.domain.effects import Effect
+from agent.domain.events import MeterRead
+from agent.domain.metering import Quality, Reading
 from agent.domain.time import Instant, wire_time
 from agent.runtime import flight_codec as codec
 from agent.runtime.flight_codec import Coding, Json, Plain, UnreadableError
@@ -26,14 +28,17 @@ SHOWN_CHARS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The core of this version does otherwise at one event: effects that stand on one side only, and the fields with their value now."""
+    """The core of this version does otherwise at one event: effects that stand on one side only, fields with their value before and now.
+
+    Of the recorded values only digests are known.
+    """
 
     step: Recorded
     recorded_effects: tuple[Effect, ...] = ()
     replayed_effects: tuple[Effect, ...] = ()
     recorded_error: str = ""
     replayed_error: str = ""
-    fields: dict[str, Json]
+    fields: dict[str, tuple[Json, Json]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +92,15 @@ def _one(before: Station, recorded: Recorded, coding: Coding) -> tuple[Station, 
     fields = {name for name in {**recorded.changes, **changes} if recorded.changes.get(name) != changes.get(name)}
     if effects == recorded.effects and not fields and bool(error) == bool(recorded.error):
         return after, None
-    now = codec.field_values(after, coding)
+    was, now = codec.field_values(before, coding), codec.field_values(after, coding)
+    is_other = effects != recorded.effects
     return after, Difference(
         step=recorded,
-        recorded_effects=_without(recorded.effects, effects),
-        replayed_effects=_without(effects, recorded.effects),
+        recorded_effects=_without(recorded.effects, effects) if is_other else (),
+        replayed_effects=_without(effects, recorded.effects) if is_other else (),
         recorded_error=recorded.error,
         replayed_error=error,
-        fields={name: now.get(name) for name in sorted(fields)},
+        fields={name: (was.get(name), now.get(name)) for name in sorted(fields)},
     )
 
 
@@ -171,7 +177,7 @@ def _first(found: Replay, difference: Difference) -> list[str]:
     place = steps.index(difference.step)
     coding = Coding(found.flight.head.base, Plain(), codec.NO_VARIABLES)
     lines = [f"the first difference is at event {place + 1} of {len(steps)} (line {difference.step.line}):"]
-    lines += [f"    {text}" for near in steps[max(0, place - NEIGHBOURS) : place] for text in _event_lines(near, coding, steps[0].at)]
+    lines += [f"    {text}" for text in _neighbourhood(steps[:place], coding)]
     lines += [f"  > {text}" for text in _event_lines(difference.step, coding, steps[0].at)[:1]]
     if difference.recorded_error or difference.replayed_error:
         lines += [
@@ -180,10 +186,28 @@ def _first(found: Replay, difference: Difference) -> list[str]:
         ]
     lines += [f"  - recorded {_effect(effect, coding)}" for effect in difference.recorded_effects]
     lines += [f"  + replayed {_effect(effect, coding)}" for effect in difference.replayed_effects]
-    for name, value in difference.fields.items():
-        changed = "changed to another value" if name in difference.step.changes else "did not change"
-        lines.append(f"  ~ {name}: recorded {changed}; replayed it is {_short(value)}")
+    for name, (was, now) in difference.fields.items():
+        recorded = "it changed to another value" if name in difference.step.changes else "it did not change"
+        lines += [f"  ~ {name}", f"      before   {_short(was)}", f"      recorded {recorded}", f"      replayed {_short(now)}"]
     return lines
+
+
+def _neighbourhood(before: Sequence[Recorded], coding: Coding) -> list[str]:
+    """The last events before one; readings that ordered nothing are only counted."""
+    lines: list[str] = []
+    left, readings = NEIGHBOURS, 0
+    for recorded in reversed(before):
+        if isinstance(recorded.event, MeterRead) and not recorded.effects:
+            readings += 1
+            continue
+        if readings:
+            lines.insert(0, f"{'':12}  ({readings} readings)")
+            readings = 0
+        if not left:
+            break
+        left -= 1
+        lines[:0] = _event_lines(recorded, coding, before[0].at)
+    return [*([f"{'':12}  ({readings} readings)"] if readings else []), *lines]
 
 
 def events_text(flight: Flight) -> list[str]:
@@ -193,11 +217,18 @@ def events_text(flight: Flight) -> list[str]:
 
 
 def _event_lines(recorded: Recorded, coding: Coding, begin: Instant) -> list[str]:
-    document = codec.encode_event(recorded.event, coding)
     since = recorded.at.ms_since(begin) / 1000
-    lines = [f"{since:10.3f} s  {_worded(document)}"]
+    event = recorded.event
+    words = _reading(event.reading) if isinstance(event, MeterRead) else _worded(codec.encode_event(event, coding))
+    lines = [f"{since:10.3f} s  {words}"]
     lines += [f"{'':12}    -> {_effect(effect, coding)}" for effect in recorded.effects]
     return [*lines, *([f"{'':12}    -> BUG {recorded.error}"] if recorded.error else [])]
+
+
+def _reading(reading: Reading) -> str:
+    quantities = " ".join(f"{q.measurand}{f'[{q.phase}]' if q.phase else ''}={q.value}" for q in reading.quantities)
+    quality = "" if reading.quality is Quality.GOOD else f" {reading.quality}"
+    return _cut(f"MeterRead evse_id={reading.evse_id} energy_wh={reading.energy_wh}{quality} {quantities}".rstrip())
 
 
 def _effect(effect: Effect, coding: Coding) -> str:
@@ -242,7 +273,7 @@ def as_json(found: Replay) -> Json:
             "replayed_effects": codec.encode_effects(first.replayed_effects, coding),
             "recorded_error": first.recorded_error,
             "replayed_error": first.replayed_error,
-            "fields": first.fields,
+            "fields": {name: {"before": was, "replayed": now} for name, (was, now) in first.fields.items()},
         }
     return {
         "is_same": found.is_same,

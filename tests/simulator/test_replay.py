@@ -80,7 +80,9 @@ def test_a_ramp_down_of_another_length_is_shown_at_its_event(
     place = found.flight.steps.index(found.first.step) + 1
     assert f"the first difference is at event {place} of {len(found.flight.steps)} (line {found.first.step.line})" in said
     assert "RequestStop" in said
-    assert "~ 1.stop: recorded changed to another value" in said
+    assert "~ 1.stop\n      before   null\n      recorded it changed to another value\n      replayed {" in said
+    assert "- recorded" not in said, "what it orders is the same"
+    assert "readings)\n  > " in said, "readings that changed nothing are only counted"
 
 
 def test_an_effect_that_is_not_ordered_any_more_is_named(
