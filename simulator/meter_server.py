@@ -20,7 +20,9 @@ ILLEGAL_DATA_VALUE: Final = 3
 DEVICE_FAILURE: Final = 4
 MAX_READ: Final = 125
 READ_FUNCTIONS: Final = (3, 4)
+WRITE_FUNCTION: Final = 16
 RTU_REQUEST_LENGTH: Final = 8
+RTU_WRITE_HEAD: Final = 7
 RTU_SILENCE_S: Final = 0.02
 """An incomplete request is forgotten after this silence; the standard's 3.5 characters are too short for a pump between two ptys."""
 
@@ -58,6 +60,8 @@ class MeterFault(StrEnum):
     """Another meter: the value is its serial number."""
     WORD_SWAP = "word_swap"
     """Sends the registers of each value in the wrong order."""
+    LOCKED = "locked"
+    """Refuses to be read until registers are written; the value says which, as `ADDRESS=VALUE,VALUE`."""
     NAN = "nan"
     """Sends the marker for "no value" instead of every measurement."""
 
@@ -80,6 +84,7 @@ class SimulatedMeter:
         self._frozen: MeterSnapshot | None = None
         self._energy_offset_wh = Decimal(0)
         self.requests = 0
+        self.writes: list[tuple[int, tuple[int, ...]]] = []
 
     @property
     def faults(self) -> tuple[MeterFault, ...]:
@@ -114,8 +119,12 @@ class SimulatedMeter:
         function = pdu[0]
         if MeterFault.EXCEPTION in self._faults:
             return bytes((function | 0x80, int(self._faults[MeterFault.EXCEPTION] or DEVICE_FAILURE)))
+        if function == WRITE_FUNCTION:
+            return self._write(pdu)
         if function not in READ_FUNCTIONS:
             return bytes((function | 0x80, ILLEGAL_FUNCTION))
+        if MeterFault.LOCKED in self._faults:
+            return bytes((function | 0x80, DEVICE_FAILURE))
         if len(pdu) != 5:
             return bytes((function | 0x80, ILLEGAL_DATA_VALUE))
         address, count = struct.unpack(">HH", pdu[1:])
@@ -127,6 +136,19 @@ class SimulatedMeter:
         except KeyError:
             return bytes((function | 0x80, ILLEGAL_DATA_ADDRESS))
         return struct.pack(f">BB{count}H", function, 2 * count, *words)
+
+    def _write(self, pdu: bytes) -> bytes:
+        """Take registers (function 16); the right ones unlock."""
+        if len(pdu) < 8 or len(pdu) != 6 + pdu[5]:
+            return bytes((WRITE_FUNCTION | 0x80, ILLEGAL_DATA_VALUE))
+        address, count = struct.unpack(">HH", pdu[1:5])
+        if 2 * count != pdu[5]:
+            return bytes((WRITE_FUNCTION | 0x80, ILLEGAL_DATA_VALUE))
+        values = struct.unpack(f">{count}H", pdu[6:])
+        self.writes.append((address, values))
+        if self._faults.get(MeterFault.LOCKED) == f"{address}={','.join(map(str, values))}":
+            self.clear_fault(MeterFault.LOCKED)
+        return pdu[:5]
 
     def _word(self, image: Image, function: int, one: int, address: int, count: int) -> int:
         if (address, count) == (EM_CODE_ADDRESS, 1) and (EM_CODE_ALONE, EM_CODE_ADDRESS) in image:
@@ -343,9 +365,11 @@ class _RtuLine:
         if self._silence is not None:
             self._silence.cancel()
         self._silence = self._loop.call_later(RTU_SILENCE_S, self._forget)
-        frame = self._buffer[:RTU_REQUEST_LENGTH]
-        if len(frame) == RTU_REQUEST_LENGTH and crc16(frame[:-2]) == int.from_bytes(frame[-2:], "little"):
-            self._buffer = self._buffer[RTU_REQUEST_LENGTH:]
+        is_write = self._buffer[1:2] == bytes((WRITE_FUNCTION,)) and len(self._buffer) > RTU_WRITE_HEAD
+        length = RTU_WRITE_HEAD + self._buffer[RTU_WRITE_HEAD - 1] + 2 if is_write else RTU_REQUEST_LENGTH
+        frame = self._buffer[:length]
+        if len(frame) == length and crc16(frame[:-2]) == int.from_bytes(frame[-2:], "little"):
+            self._buffer = self._buffer[length:]
             if self._latency_s:
                 self._timers.add(self._loop.call_later(self._latency_s, self._reply, frame))
             else:

@@ -13,6 +13,7 @@ The rules and their reasons:
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import field
 from enum import IntEnum
 from types import TracebackType
@@ -110,9 +111,13 @@ class Link(Protocol):
 
     async def read(self, device: int, function: int, address: int, count: int, timeout_s: float) -> tuple[int, ...]: ...
 
+    async def write(self, device: int, address: int, values: Sequence[int], timeout_s: float) -> None: ...
 
-Kind: TypeAlias = tuple[Table, int]
+
+Kind: TypeAlias = tuple[int, int]
 """What an RTU answer shows of its question: function code and number of registers."""
+WRITE: Final = 16
+"""Function code: write multiple registers."""
 
 
 @dataclass(slots=True)
@@ -136,6 +141,11 @@ class _Job:
     count: int
     timing: DeviceTiming
     answer: asyncio.Future[tuple[int, ...]] = field(repr=False)
+    values: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return (WRITE, len(self.values)) if self.values else (int(self.table), self.count)
 
 
 def _pymodbus_link(endpoint: Endpoint) -> Link:
@@ -165,11 +175,28 @@ class Bus:
 
     async def read(self, device: int, table: Table, address: int, count: int, timing: DeviceTiming) -> tuple[int, ...]:
         """Read registers in turn with everybody else. Raises BusTemporary; cancelling the caller withdraws the request."""
+        answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        return await self._do(_Job(device=device, table=table, address=address, count=count, timing=timing, answer=answer))
+
+    async def write(self, device: int, address: int, values: Sequence[int], timing: DeviceTiming) -> None:
+        """Write holding registers, in turn with everybody else. May be repeated: only what may be written twice. Raises BusTemporary."""
+        answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        await self._do(
+            _Job(
+                device=device,
+                table=Table.HOLDING,
+                address=address,
+                count=len(values),
+                timing=timing,
+                answer=answer,
+                values=tuple(values),
+            )
+        )
+
+    async def _do(self, job: _Job) -> tuple[int, ...]:
         if self._is_closed:
             raise BusClosed(f"{self.endpoint}: the bus is closed")
-        self._refuse_quarantined(device)
-        loop = asyncio.get_running_loop()
-        job = _Job(device=device, table=table, address=address, count=count, timing=timing, answer=loop.create_future())
+        self._refuse_quarantined(job.device)
         try:
             self._queue.put_nowait(job)
         except asyncio.QueueFull:
@@ -284,7 +311,7 @@ class Bus:
                 return words
 
     async def _exchange(self, link: Link, device: _Device, job: _Job) -> tuple[int, ...]:
-        kind = (job.table, job.count)
+        kind = job.kind
         if kind in device.unanswered:
             detour = self._resync_kind(device, job)
             if detour is None:
@@ -296,10 +323,10 @@ class Bus:
 
     def _resync_kind(self, device: _Device, job: _Job) -> Kind | None:
         """Choose a kind of question whose answer cannot be mistaken for one that is out; None if there is none left."""
-        if (job.table, job.count) not in device.unanswered:
-            return job.table, job.count
+        if job.kind not in device.unanswered:
+            return job.kind
         other = Table.HOLDING if job.table is Table.INPUT else Table.INPUT
-        for kind in ((job.table, 1), (other, 1)):
+        for kind in ((int(job.table), 1), (int(other), 1)):
             if kind not in device.unanswered:
                 return kind
         return None
@@ -307,11 +334,15 @@ class Bus:
     async def _ask(self, link: Link, device: _Device, job: _Job, kind: Kind) -> tuple[int, ...]:
         await self._keep_gap(job)
         device.requests += 1
-        table, count = kind
+        function, count = kind
         try:
-            words = await link.read(job.device, int(table), job.address, count, job.timing.timeout_s)
+            if function == WRITE:
+                words: tuple[int, ...] = ()
+                await link.write(job.device, job.address, job.values, job.timing.timeout_s)
+            else:
+                words = await link.read(job.device, function, job.address, count, job.timing.timeout_s)
         except BusException:
-            if all(out_table is not table for out_table, _ in device.unanswered):
+            if all(out_function != function for out_function, _ in device.unanswered):
                 device.unanswered.clear()  # answers come in order: everything older has passed
             raise
         except (BusTimeout, BusUnavailable):
@@ -393,6 +424,10 @@ class BusDevice:
     async def read(self, table: Table, address: int, count: int) -> tuple[int, ...]:
         """Read `count` (1..125) registers from the wire address on. Raises BusTemporary."""
         return await self.bus.read(self.number, table, address, count, self.timing)
+
+    async def write(self, address: int, values: Sequence[int]) -> None:
+        """Write 1 to 123 holding registers from the wire address on. Raises BusTemporary."""
+        await self.bus.write(self.number, address, values, self.timing)
 
     def __str__(self) -> str:
         return f"{self.bus.endpoint} device {self.number}"

@@ -8,7 +8,7 @@ neither an address nor a transaction number and may be late; and bad frames are 
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
@@ -23,6 +23,7 @@ from agent.fieldbus.url import Endpoint, Framing, SerialEndpoint
 # The bus reports in its own words; pymodbus prints an error with frame dump for each silent meter and each unplugged adapter.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
+WRITE: Final = 16
 NEVER_S: Final = 3600.0
 """pymodbus's own time-outs are out of the way: `asyncio.timeout` around each call rules."""
 
@@ -38,7 +39,8 @@ class _Expectation:
     def fits(self, answer: ModbusPDU) -> bool:
         if isinstance(answer, ExceptionResponse):
             return answer.function_code & 0x7F == self.function
-        return answer.function_code == self.function and len(answer.registers) == self.count
+        told = answer.count if self.function == WRITE else len(answer.registers)
+        return answer.function_code == self.function and told == self.count
 
 
 def _sift(framer: FramerBase, expected: _Expectation, data: bytes, device: int, transaction: int) -> tuple[int, ModbusPDU | None]:
@@ -124,16 +126,32 @@ class ModbusLink:
 
     async def read(self, device: int, function: int, address: int, count: int, timeout_s: float) -> tuple[int, ...]:
         """Read `count` registers with function code 3 or 4. Raises BusTimeout, BusException or BusUnavailable."""
-        client = self._client
-        where = f"{self._endpoint} device {device}"
-        if client is None or not client.connected:
-            raise BusUnavailable(f"{where}: the connection was lost")
-        self._expected.function, self._expected.count = function, count
+        client = self._ready(device)
         call: Awaitable[ModbusPDU]
         if function == 3:
             call = client.read_holding_registers(address, count=count, device_id=device)
         else:
             call = client.read_input_registers(address, count=count, device_id=device)
+        answer = await self._answer(client, call, device, (function, address, count), timeout_s)
+        return tuple(answer.registers)
+
+    async def write(self, device: int, address: int, values: Sequence[int], timeout_s: float) -> None:
+        """Write registers with function code 16. Raises BusTimeout, BusException or BusUnavailable."""
+        client = self._ready(device)
+        call = client.write_registers(address, list(values), device_id=device)
+        await self._answer(client, call, device, (WRITE, address, len(values)), timeout_s)
+
+    def _ready(self, device: int) -> ModbusBaseClient:
+        if self._client is None or not self._client.connected:
+            raise BusUnavailable(f"{self._endpoint} device {device}: the connection was lost")
+        return self._client
+
+    async def _answer(
+        self, client: ModbusBaseClient, call: Awaitable[ModbusPDU], device: int, asked: tuple[int, int, int], timeout_s: float
+    ) -> ModbusPDU:
+        where = f"{self._endpoint} device {device}"
+        function, address, count = asked
+        self._expected.function, self._expected.count = function, count
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await call
@@ -147,7 +165,7 @@ class ModbusLink:
             raise BusUnavailable(f"{where}: {error}") from error
         if isinstance(answer, ExceptionResponse):
             raise BusException(where, answer.exception_code)
-        return tuple(answer.registers)
+        return answer
 
     def _make_client(self) -> ModbusBaseClient:
         endpoint = self._endpoint

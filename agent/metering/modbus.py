@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 SERIAL_TIMEOUTS: Final = 3
 SERIAL_AGAIN_S: Final = 60.0
 """A serial number that got no answer so often, which is not a refusal, is asked for again after this time."""
+RECOVERY_AGAIN_S: Final = 30.0
+"""A meter that stays locked is written to again after this time: registers may wear out."""
 
 
 class WrongMeter(Exception):
@@ -79,6 +81,7 @@ class ModbusMeter:
         self._is_identified = False
         self._serial_again_at: float | None = None
         self._serial_timeouts = 0
+        self._recovery_again_at = 0.0
         self._wake = asyncio.Event()
         self._stale_timer: asyncio.TimerHandle | None = None
         self._is_lost = False
@@ -129,6 +132,8 @@ class ModbusMeter:
 
     async def _read_once(self) -> None:
         try:
+            if not self._is_identified:
+                await self._recover()
             if not self._is_identified or self._serial_is_due():
                 await self._identify()
             reading = await self._read_registers()
@@ -185,6 +190,19 @@ class ModbusMeter:
         reason = f"no good read-out for {self._spec.stale_after_s:g} s: {self._problem or 'no answer yet'}"
         log.warning("meter lost evse_id=%s reason=%s", self._spec.evse_id, reason)
         self._sink.on_lost(self._spec.evse_id, reason)
+
+    async def _recover(self) -> None:
+        """Write what the template wants whenever the meter is met anew. One that refuses may be well: reading it will tell."""
+        now = asyncio.get_running_loop().time()
+        if not self._template.recovery or now < self._recovery_again_at:
+            return
+        for write in self._template.recovery:
+            try:
+                await self._device.write(write.address, write.values)
+            except BusException as error:
+                log.warning("meter recovery refused evse_id=%s reason=%s", self._spec.evse_id, error)
+        self._recovery_again_at = now + RECOVERY_AGAIN_S
+        log.info("meter recovery written evse_id=%s registers=%d", self._spec.evse_id, len(self._template.recovery))
 
     async def _identify(self) -> None:
         for check in self._template.checks:

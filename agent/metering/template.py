@@ -20,6 +20,8 @@ TomlValue: TypeAlias = "str | int | bool | Decimal | list[TomlValue] | dict[str,
 TEMPLATE_DIRECTORY: Final = Path(__file__).parent / "templates"
 PROTOCOL_MAX_REGISTERS: Final = 125
 """Modbus Application Protocol 1.1b3, 6.3 and 6.4."""
+PROTOCOL_MAX_WRITTEN: Final = 123
+"""The same, 6.12."""
 LARGEST_BRIDGE: Final = 8
 """Unwanted registers are read along, up to this many, where that saves a request: 8 take 17 ms at 9600 baud, a request 30 and more."""
 
@@ -86,6 +88,14 @@ class IdentityCheck:
     allowed: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveryWrite:
+    """Holding registers that have to be written before a meter answers again after a loss of power: wire address and values."""
+
+    address: int
+    values: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One read request, and the points whose values are in its answer."""
@@ -106,7 +116,7 @@ class MeterTemplate:
     """A meter type.
 
     `step_wh` is the smallest step of the import register that its manual or display gives. `volatile_counter` says that the register does
-    not survive a power cut, so that the delta-built lifetime register has to be billed. `blocks` is the read plan.
+    not survive a power cut. `blocks` is the read plan. `recovery` is written, in order, whenever the meter is met anew.
     """
 
     name: str
@@ -120,6 +130,7 @@ class MeterTemplate:
     checks: tuple[IdentityCheck, ...]
     serial_number: RegisterField | None
     blocks: tuple[Block, ...]
+    recovery: tuple[RecoveryWrite, ...] = ()
 
     @property
     def energy(self) -> Point:
@@ -214,6 +225,7 @@ class _Reader:
         read = self._section(document, "read")
         identity = self._section(document, "identity", optional=True)
         raw_points = self._tables(document, "point")
+        recovery = tuple(self._recovery(entry, f"recovery[{n}]") for n, entry in enumerate(self._tables(document, "recovery"), 1))
         self._nothing_left(document, "")
         self._table = self._table_of(read, "read", Table.INPUT)
         self._order = self._choice(read, "read", "word_order", WordOrder, WordOrder.BIG)
@@ -242,6 +254,7 @@ class _Reader:
             checks=checks,
             serial_number=serial,
             blocks=plan_blocks(points, readable, max_registers),
+            recovery=recovery,
         )
         self._nothing_left(meter, "meter.")
         if self._mistakes:
@@ -276,6 +289,15 @@ class _Reader:
             factor=units.get(unit, Decimal(1)),
             invalid=frozenset(one for one in invalid if isinstance(one, int)),
         )
+
+    def _recovery(self, entry: dict[str, TomlValue], where: str) -> RecoveryWrite:
+        address = self._integer(entry, where, "address", range(0x10000), None)
+        values = entry.pop("values", [])
+        numbers = tuple(one for one in values if type(one) is int and 0 <= one <= 0xFFFF) if isinstance(values, list) else ()
+        if not isinstance(values, list) or not 1 <= len(numbers) <= PROTOCOL_MAX_WRITTEN or len(numbers) != len(values):
+            self._mistake(f"{where}.values", repr(values), f"a list of 1 to {PROTOCOL_MAX_WRITTEN} registers from 0 to 65535")
+        self._nothing_left(entry, f"{where}.")
+        return RecoveryWrite(address, numbers)
 
     def _identity(self, section: dict[str, TomlValue]) -> tuple[RegisterField | None, tuple[IdentityCheck, ...]]:
         serial: RegisterField | None = None

@@ -80,6 +80,23 @@ async def test_same_port_with_other_settings_is_refused() -> None:
             buses.device(parse_bus_url("serial:///dev/ttyX?baudrate=19200&device=2"))
 
 
+async def test_registers_are_written_over_tcp_and_a_serial_line(tmp_path: Path) -> None:
+    async with tcp_meters(1) as (_, meters, url), serial_meters(tmp_path, 2) as (_, serial, serial_url), BusPool() as buses:
+        for simulated, one in ((meters[1], device(buses, url)), (serial[2], device(buses, serial_url, 2))):
+            await one.write(7054, (25939, 61696))
+            assert await volts(one) == VOLTS[0]
+            await one.write(7071, (2,))
+            assert simulated.writes == [(7054, (25939, 61696)), (7071, (2,))]
+
+
+async def test_a_write_that_is_refused_says_so() -> None:
+    async with tcp_meters(1) as (_, meters, url), BusPool() as buses:
+        meters[1].set_fault(MeterFault.EXCEPTION, "2")
+        with pytest.raises(BusException, match="illegal data address"):
+            await device(buses, url).write(7071, (2,))
+        assert meters[1].writes == []
+
+
 async def test_hole_and_length_are_refused_by_the_meter_and_not_retried() -> None:
     async with tcp_meters(1) as (_, meters, url), BusPool() as buses:
         for address, count, code in ((0x2B, 2, 2), (0x0000, 80, 2)):

@@ -12,7 +12,7 @@ from agent.fieldbus.bus import BusPool, DeviceTiming
 from agent.fieldbus.url import parse_bus_url
 from agent.metering.api import MeterSpec
 from agent.metering.modbus import ModbusMeter
-from agent.metering.template import load_template
+from agent.metering.template import RecoveryWrite, load_template
 from simulator.meter_server import MeterSnapshot
 
 EVSE = EvseId(1)
@@ -96,12 +96,13 @@ def make_meter(
     *,
     template: str = "eastron-sdm630",
     timing: DeviceTiming | None = None,
+    recovery: tuple[RecoveryWrite, ...] = (),
     interval_s: float = 1.0,
     stale_after_s: float = 5.0,
 ) -> ModbusMeter:
     """Make a meter; `timing` replaces the template's."""
     spec = MeterSpec(evse_id=EVSE, driver="modbus", template=template, url=url, interval_s=interval_s, stale_after_s=stale_after_s)
-    loaded = load_template(template)
+    loaded = replace(load_template(template), recovery=recovery)
     if timing is not None:
         loaded = replace(loaded, timing=timing)
     return ModbusMeter(spec, template=loaded, device=buses.device(parse_bus_url(url), loaded.timing), sink=sink, now=now)

@@ -16,7 +16,7 @@ from agent.fieldbus.bus import BusPool, DeviceTiming
 from agent.fieldbus.url import parse_bus_url
 from agent.metering.api import MeterConfigError, MeterSpec
 from agent.metering.modbus import ModbusMeter, open_modbus_meter
-from agent.metering.template import load_template
+from agent.metering.template import RecoveryWrite, load_template
 from simulator.meter_server import MeterFault, MeterServer, SimulatedMeter
 from simulator.pty_cable import CableFaults, PtyCable
 from tests.fieldbus import virtual_time
@@ -401,6 +401,51 @@ def test_two_meters_on_one_bus_report_apart() -> None:
         assert all(len(sink.readings) >= 40 for sink in sinks)
         assert len(dead_sink.lost) == 1
         assert {one.serial_number for one in sinks[1].readings} == {"1111111"}
+
+    virtual_time.run(run())
+
+
+@pytest.mark.pain(51)
+@pytest.mark.parametrize("is_cured", [True, False])
+def test_meter_that_is_locked_after_a_loss_is_unlocked_by_its_template(*, is_cured: bool) -> None:
+    """An Iskra WM3M4 wants its time again after each power cut before it goes on (EVerest issue 623)."""
+    recovery = (RecoveryWrite(7054, (0x6553, 0xF100)), RecoveryWrite(7071, (2,)))
+
+    async def run() -> None:
+        simulated = SimulatedMeter(Load())
+        simulated.set_fault(MeterFault.LOCKED, "7071=2")
+        sink = Recorder()
+        async with served({1: simulated}) as port, BusPool() as buses:
+            meter = make_meter(buses, sink, f"tcp://127.0.0.1:{port}?device=1", recovery=recovery if is_cured else ())
+            async with running(meter):
+                await asyncio.sleep(10)
+                assert bool(sink.good) is is_cured
+                if not is_cured:
+                    return
+                assert simulated.writes == [(7054, (0x6553, 0xF100)), (7071, (2,))], "once, in this order"
+                await asyncio.sleep(50)
+                assert len(simulated.writes) == 2, "a meter that answers is left alone"
+                simulated.set_fault(MeterFault.SILENT)
+                await asyncio.sleep(20)
+                simulated.set_fault(MeterFault.LOCKED, "7071=2")
+                simulated.clear_fault(MeterFault.SILENT)
+                await asyncio.sleep(60)
+                assert sink.readings[-1].quality is Quality.GOOD
+                assert (len(sink.lost), sink.recovered) == (1, 1)
+                assert simulated.writes[2:] == simulated.writes[:2]
+
+    virtual_time.run(run())
+
+
+def test_meter_that_stays_locked_is_not_written_to_all_the_time() -> None:
+    async def run() -> None:
+        simulated = SimulatedMeter(Load())
+        simulated.set_fault(MeterFault.LOCKED, "never")
+        async with served({1: simulated}) as port, BusPool() as buses:
+            meter = make_meter(buses, Recorder(), f"tcp://127.0.0.1:{port}?device=1", recovery=(RecoveryWrite(7071, (2,)),))
+            async with running(meter):
+                await asyncio.sleep(100)
+        assert 2 <= len(simulated.writes) <= 4
 
     virtual_time.run(run())
 

@@ -14,6 +14,7 @@ from agent.metering.modbus import decode_identity, decode_point
 from agent.metering.registers import RegisterType, WordOrder
 from agent.metering.template import (
     Point,
+    RecoveryWrite,
     RegisterField,
     TemplateError,
     load_template,
@@ -119,6 +120,10 @@ max_registers = 126
 readable = [[5, 3], 7]
 timeout_s = 60
 colour = "red"
+[[recovery]]
+address = 0x10000
+values = [1, 65536]
+wait = 1
 [identity]
 [identity.serial_number]
 address = 0xFC00
@@ -174,6 +179,9 @@ unit = "Hz"
         "read.readable",
         "read.timeout_s",
         "read.colour",
+        "recovery[1].address",
+        "recovery[1].values",
+        "recovery[1].wait",
         "identity.serial_number.type",
         "identity.check[1].allowed",
         "point[1].measurand",
@@ -201,6 +209,13 @@ unit = "Hz"
 def test_broken_files_are_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(TemplateError, match=r"x\.toml: "):
         parse_template(text, name="x", file="x.toml")
+
+
+@pytest.mark.pain(51)
+def test_what_unlocks_a_meter_is_written_in_the_order_of_the_file() -> None:
+    text = GOOD + "[[recovery]]\naddress = 7054\nvalues = [25939, 61696]\n[[recovery]]\naddress = 7071\nvalues = [2]\n"
+    assert parse_template(text, name="x", file="x.toml").recovery == (RecoveryWrite(7054, (25939, 61696)), RecoveryWrite(7071, (2,)))
+    assert parse_template(GOOD, name="x", file="x.toml").recovery == ()
 
 
 def test_scale_is_exact() -> None:
