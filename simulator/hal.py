@@ -79,6 +79,7 @@ class SimulatorDriver:
     """A simulated charger. Raises ValueError naming a wrong option and what is allowed."""
 
     permission_expires: bool = True
+    has_power_fail_input: bool = True
     network: NetworkLink
     clock: WallClock
     display: DisplayPort

@@ -24,6 +24,9 @@ class BlueprintDriver:
     """True only if the hardware opens the contactor by itself, without this process, when `renew_permission` stops coming: a safety
     controller's heartbeat, a monostable, a hardware watchdog. Public charging is refused with False unless `[station] lab = true`."""
 
+    has_power_fail_input = False
+    """True if the board tells that its supply is going, some milliseconds before it is gone. Call `supply` then."""
+
     def __init__(self, setup: HalSetup) -> None:
         unknown = sorted(set(setup.options) - OPTIONS)
         if unknown:
@@ -125,6 +128,11 @@ class _Evse:
         """Call this when the board does not answer any more, and when it does again: the guard opens on HAL_LOST, wherever it can."""
         if self.report is not None:
             self.report.fault_changed(None, FaultKind.HAL_LOST, is_present=is_lost, detail=detail)
+
+    def supply(self, *, is_failing: bool) -> None:
+        """Call this when the power-fail input says so, and when it is quiet again: everything opens and is stored, then goes on."""
+        if self.report is not None:
+            self.report.fault_changed(None, FaultKind.POWER_LOSS, is_present=is_failing)
 
     def _move(self, *, is_closed: bool) -> None:
         if is_closed != self._is_closed:

@@ -142,11 +142,16 @@ class HalDriver(Protocol):
 
 
 class ExtendedHalDriver(HalDriver, Protocol):
-    """A driver that also owns the network link, the clock and a display (the simulator)."""
+    """A driver that also owns the network link, the clock and a display (the simulator). Each of these may be left out.
+
+    `has_power_fail_input`: the board tells some milliseconds before its supply is gone, as fault `POWER_LOSS` of the station; cleared when
+    the supply is good again. Everything is flushed then, and charging is suspended.
+    """
 
     network: NetworkLink
     clock: WallClock
     display: DisplayPort
+    has_power_fail_input: bool
 
 
 HalFactory = Callable[[HalSetup], HalDriver]

@@ -176,6 +176,8 @@ class _Reports:
 
     def fault_changed(self, evse_id: EvseId | None, fault: FaultKind, *, is_present: bool, detail: str = "") -> None:
         self._post(FaultRaised(evse_id, fault, detail) if is_present else FaultCleared(evse_id, fault))
+        if fault is FaultKind.POWER_LOSS and is_present:
+            self._app.flush_store()
 
     def id_token_presented(self, evse_id: EvseId | None, id_token: IdToken) -> None:
         self._post(IdTokenPresented(evse_id, id_token, RequestId(new_id()), TransactionId(new_id())))
@@ -324,6 +326,8 @@ class App:
         await self.guard.start(self.driver)
         stack.callback(self.guard.close_down)
 
+        has_input = bool(getattr(self.driver, "has_power_fail_input", False))
+        _log.info("the board %s a power-fail input", "has" if has_input else "has not")
         sells = self.driver.permission_expires or config.station.lab
         station = new_station(station_config(config), initial_variables(config, sells=sells), self.clock.now())
         self._build_engine(station)
@@ -474,6 +478,10 @@ class App:
         adapter = self._cold_adapters.pop(self.client.status().subprotocol or "", None)
         if adapter is not None:
             self._spawn(asyncio.to_thread(adapter.warm))
+
+    def flush_store(self) -> None:
+        """The supply is failing: what waits to ride with a later commit goes to disk with the one that is under way, or now."""
+        self._spawn(self.store.flush())
 
     def _read_meter(self, evse_id: EvseId) -> None:
         meter = self.meters.get(evse_id)

@@ -55,3 +55,12 @@ async def test_a_lost_board_is_a_fault_of_the_station() -> None:
     driver._evses[ONE].answers(is_lost=True, detail="no answer for 0.3 s")
     assert sink.reports[-1] == ("fault", None, FaultKind.HAL_LOST, True)
     await driver.aclose()
+
+
+async def test_a_supply_that_fails_is_told_and_taken_back() -> None:
+    driver, sink = BlueprintDriver(SETUP), RecordedSink()
+    await driver.start(sink)
+    driver._evses[ONE].supply(is_failing=True)
+    driver._evses[ONE].supply(is_failing=False)
+    assert sink.reports[-2:] == [("fault", None, FaultKind.POWER_LOSS, True), ("fault", None, FaultKind.POWER_LOSS, False)]
+    await driver.aclose()

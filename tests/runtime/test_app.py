@@ -1,8 +1,9 @@
 """The composition root: what it takes from the configuration, how it begins, and how it ends, with real parts in this process."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ import pytest
 from agent.config.loader import load_config
 from agent.config.model import Config
 from agent.core import variables as var
-from agent.core.state import MeterLossPolicy
+from agent.core.state import MeterLossPolicy, PowerLossPolicy
 from agent.core.variables import Variables, definitions
 from agent.domain.authorization import IdToken
 from agent.domain.commands import Reset, ResetKind, VariableAssignment
@@ -25,9 +26,13 @@ from agent.domain.ids import EvseId
 from agent.domain.pilot import PilotSignal
 from agent.domain.records import Recovered, StationRecord
 from agent.domain.time import ClockTrust, Instant
+from agent.domain.transaction import StoppedReason, TransactionRecord
 from agent.domain.variables import ValueSource
 from agent.runtime.app import App, DirectLink, Ending, boot_reason, client_tuning, open_output, station_config
 from agent.runtime.check import VALIDATORS
+from agent.store.serial import load
+from agent.store.store import FILE_NAME
+from simulator.faults import SimFault
 from simulator.hal import SimulatorDriver
 
 ONE = EvseId(1)
@@ -123,6 +128,7 @@ OFFLINE = '[variables]\n"AuthCtrlr.OfflineTxForUnknownIdEnabled" = true'
 
 def test_the_core_gets_what_the_configuration_says(tmp_path: Path) -> None:
     policy = '[session]\non_meter_loss = "stop_after"\nmeter_loss_timeout_s = 90\n'
+    policy += 'power_loss_policy = "resume_if_same_ev_within"\nresume_within_min = 3\n'
     config = configured(tmp_path, evse='[[evse.connector]]\ncable = "socket"', more=policy)
     station = station_config(config)
     (evse,) = station.evses
@@ -130,6 +136,7 @@ def test_the_core_gets_what_the_configuration_says(tmp_path: Path) -> None:
     assert evse.has_lock
     assert not evse.is_tethered
     assert (station.on_meter_loss, station.meter_loss_timeout_s) == (MeterLossPolicy.STOP_AFTER, 90)
+    assert (station.power_loss_policy, station.resume_within_min) == (PowerLossPolicy.RESUME_IF_SAME_EV_WITHIN, 3)
     assert (station.station_id, station.language) == ("CP001", "en")
 
 
@@ -328,6 +335,29 @@ async def test_the_time_of_the_csms_is_kept_for_moments_that_had_none(tmp_path: 
         known = app.store.utc_of(unknown)
         assert known is not None
         assert abs(known - (told - timedelta(seconds=100))) < timedelta(seconds=1)
+
+
+@pytest.mark.virtual_time
+async def test_a_supply_that_fails_opens_and_writes_what_waits(tmp_path: Path) -> None:
+    """Marks and anchors ride with later commits for up to 5 s, the register for a minute: here there is no later."""
+    async with running(configured(tmp_path, more=OFFLINE)) as app:
+        await charge(app)
+        await asyncio.sleep(20.5)
+        newest = app.engine.station.evses[0].reading
+        app.store.set_anchor("boot-of-yore", 5, datetime(2026, 6, 1, 12, 0, tzinfo=UTC))
+        world(app).set_fault(SimFault.POWER_FAIL)
+        await asyncio.sleep(0.02)
+        assert newest is not None
+        with closing(sqlite3.connect(tmp_path / "state" / FILE_NAME)) as db:
+            (text,) = db.execute("SELECT record FROM transactions").fetchone()
+            (anchors,) = db.execute("SELECT count(*) FROM clock_anchors WHERE boot_id = 'boot-of-yore'").fetchone()
+        record = load(text, TransactionRecord)
+        assert (record.last_reading.energy_wh or 0) >= (newest.energy_wh or 0), "the newest, or one that was read for this"
+        assert record.interrupted_by is StoppedReason.POWER_LOSS
+        assert anchors == 1
+        await becomes(lambda: not evse_in_the_world(app)["contactor"]["is_closed"], 0.1)
+        world(app).clear_fault(SimFault.POWER_FAIL)
+        await becomes(lambda: evse_in_the_world(app)["contactor"]["is_closed"], 10)
 
 
 @pytest.mark.virtual_time

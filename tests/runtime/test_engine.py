@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from agent.core.state import EvseConfig, StationConfig
+from agent.core.state import EvseConfig, PowerLossPolicy, StationConfig
 from agent.core.station import new_station, step
 from agent.core.variables import Variables, definitions
 from agent.domain.authorization import IdToken
@@ -348,6 +348,34 @@ async def test_a_start_that_is_written_at_last_closes_the_contactor(tmp_path: Pa
         assert [notice.seq_no for notice in notices] == list(range(len(notices)))
         assert notices[0].event_type is TransactionEventType.STARTED
         assert [item.remark.name for item in bench.engine.remarks].count("storage_recovered") == 1
+
+
+@pytest.mark.pain(11)
+@pytest.mark.virtual_time
+async def test_a_transaction_that_goes_on_closes_the_contactor_only_when_that_is_on_disk(tmp_path: Path) -> None:
+    """After a power cut too: what a further cut falls back on is the register from which energy flows again."""
+    async with slow(tmp_path) as (bench, disk):
+        await bench.charge()
+        record = bench.engine.station.evses[0].transaction
+        assert record is not None
+        await bench.engine.flushed()
+    async with slow(tmp_path) as (bench, disk):
+        config = replace(bench.engine.station.config, power_loss_policy=PowerLossPolicy.RESUME)
+        bench.engine.station = replace(bench.engine.station, config=config)
+        disk.refusals = 3
+        bench.engine.post(Started(await disk.store.recover()))
+        for event in (PilotMeasured(ONE, PilotState.C), ContactorReported(ONE, is_closed=False)):
+            bench.engine.post(event)
+        await asyncio.sleep(0.1)
+        bench.read()
+        await asyncio.sleep(10)
+        assert "close" not in bench.hardware.orders, "the offer was due after 3 s"
+        await asyncio.sleep(15)
+        assert disk.refusals == 0
+        assert bench.hardware.orders.count("close") == 1
+        kinds = [notice.event_type for notice in await disk.notices()]
+        assert kinds.count(TransactionEventType.STARTED) == 1
+        assert TransactionEventType.ENDED not in kinds
 
 
 @pytest.mark.virtual_time
