@@ -528,14 +528,16 @@ class App:
 
     async def _watchdog(self) -> None:
         """Feed systemd's watchdog while the loop, the store and the guard make progress."""
-        interval = systemd.watchdog_interval()
+        interval, was_stuck = systemd.watchdog_interval(), False
         while interval is not None:
             stuck = self._stuck()
             if stuck is None:
                 systemd.notify("WATCHDOG=1")
             else:
                 _log.error("the watchdog is not fed: %s", stuck)
-                self.recorder.freeze("stuck", stuck)
+                if not was_stuck:
+                    self.recorder.freeze("stuck", stuck)
+            was_stuck = stuck is not None
             await asyncio.sleep(interval)
 
     def _stuck(self) -> str | None:

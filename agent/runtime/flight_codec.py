@@ -198,12 +198,12 @@ def decode_effects(documents: Json, coding: Coding) -> tuple[Effect, ...]:
 
 def encode_station(station: Station, coding: Coding) -> Json:
     """The whole state."""
-    return _codec(Station)[0](station, coding)
+    return _STATION[0](station, coding)
 
 
 def decode_station(document: Json, coding: Coding) -> Station:
     """A state that was written. Raises UnreadableError."""
-    return typing.cast("Station", _read(_codec(Station)[1], document, coding, "state"))
+    return typing.cast("Station", _read(_STATION[1], document, coding, "state"))
 
 
 def encode_instant(at: Instant, coding: Coding) -> Json:
@@ -495,5 +495,6 @@ _SPECIAL: dict[type, Callable[[Encode], Encode]] = {
 }
 NO_VARIABLES = Variables(by_key={}, values={})
 """For who reads a state that brings its own."""
+_STATION = _codec(Station)
 _EVENT = _codec(Event)
 _EFFECT = _codec(Effect)

@@ -62,7 +62,7 @@ FRAMES: Final = 30
 KEY_BYTES: Final = 16
 FREEZING: Final = frozenset({"fault_raised", "contactor_refused", "meter_discontinuity", "meter_not_plausible", "cost_differs"})
 """Remarks that freeze: somebody will ask how it came to that."""
-_CRASH, _BUG = "crash", "bug"
+_CRASH, _BUG, _ASKED = "crash", "bug", "asked"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,7 +176,7 @@ class Recorder:
         """Freeze for a technician, without waiting for what comes after; gives the file's name. Raises RecorderError."""
         if not self._entries():
             raise RecorderError("nothing has happened since the start: there is nothing to freeze")
-        return await self._in_thread(self._files.write_frozen, self._entries(), "asked", detail, self._frames())
+        return await self._in_thread(self._files.write_frozen, self._entries(), _ASKED, detail, self._frames())
 
     def _turn(self, now_ms: int, station: Station) -> None:
         """Close a leg: let go of what nobody wants any more, and bring a session to disk from time to time."""
@@ -387,12 +387,15 @@ class _Files:
 
     def _may_freeze(self, cause: str) -> bool:
         """Whether the hour's share is not used up. The runs before count: a daemon may crash at every start."""
+        if cause == _ASKED:
+            return True
         now = time.monotonic()
         if self._moments is None:
-            ages = (time.time() - path.stat().st_mtime for path in self._paths() if path.name.startswith("frozen"))
+            frozen = (path for path in self._paths() if path.name.startswith("frozen") and _ASKED not in path.name)
+            ages = (time.time() - path.stat().st_mtime for path in frozen)
             self._moments = [now - age for age in ages if 0 <= age < HOUR_S]
         self._moments = [moment for moment in self._moments if now - moment < HOUR_S]
-        if cause != "asked" and len(self._moments) >= (CRASHES_PER_HOUR if cause == _CRASH else FREEZES_PER_HOUR):
+        if len(self._moments) >= (CRASHES_PER_HOUR if cause == _CRASH else FREEZES_PER_HOUR):
             return False
         self._moments.append(now)
         return True
@@ -473,8 +476,8 @@ def _extra_weight(event: Event, before: Station, after: Station, effects: tuple[
 
 def _crash_in(error: BaseException | None) -> Exception | None:
     """The bug that ended the application, None where it was no bug: told to go, or the outside failed."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return next((bug for part in error.exceptions if (bug := _crash_in(part)) is not None), None)
     return error if isinstance(error, Exception) and not isinstance(error, AgentError) else None
 
 

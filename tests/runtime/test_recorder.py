@@ -44,6 +44,7 @@ from agent.domain.pilot import PilotState
 from agent.domain.records import Recovered, StationRecord
 from agent.domain.time import Instant
 from agent.runtime import recorder as module
+from agent.runtime import systemd
 from agent.runtime.app import App
 from agent.runtime.engine import Engine
 from agent.runtime.flight_file import Flight, read_flight
@@ -337,6 +338,22 @@ async def test_a_daemon_that_crashes_at_every_start_writes_a_few_recordings_an_h
     assert len(files(tmp_path)) == CRASHES_PER_HOUR
 
 
+async def test_what_a_technician_freezes_leaves_faults_their_share(tmp_path: Path) -> None:
+    async with recording(tmp_path) as charger:
+        for _ in range(CRASHES_PER_HOUR):
+            await charger.recorder.freeze_now()
+    async with recording(tmp_path) as charger:
+        charger.post(FaultRaised(ONE, FaultKind.EMERGENCY_STOP))
+    assert len(files(tmp_path)) == CRASHES_PER_HOUR + 1
+
+
+async def test_a_bug_among_other_errors_is_the_crash(tmp_path: Path) -> None:
+    with pytest.raises(ExceptionGroup):
+        async with recording(tmp_path):
+            raise ExceptionGroup("", [HalError("the board is gone"), ExceptionGroup("", [ZeroDivisionError("a bug of ours")])])
+    assert flight(tmp_path).head.detail == "ZeroDivisionError: a bug of ours"
+
+
 def aged(path: Path, hours: int) -> None:
     long_ago = time.time() - hours * 3600
     os.utime(path, (long_ago, long_ago))
@@ -497,6 +514,14 @@ async def test_a_bug_of_ours_in_the_daemon_is_frozen_with_the_event_that_met_it(
     assert isinstance(found.steps[-1].event, MeterRead)
     assert found.steps[-1].error == "ZeroDivisionError: a bug of ours"
     assert replay(found).differing == 1, "all before it is the same"
+
+
+async def test_a_watchdog_that_is_not_fed_is_frozen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "watchdog_interval", lambda: 5.0)
+    async with running(configured(tmp_path)) as app:
+        monkeypatch.setattr(app, "_stuck", lambda: "the store has been busy for 20 s")
+        await asyncio.sleep(60)
+        assert [(one.cause, one.detail) for one in await app.recorder.recordings()] == [("stuck", "the store has been busy for 20 s")]
 
 
 async def test_what_fails_outside_is_no_crash(tmp_path: Path) -> None:
