@@ -168,6 +168,9 @@ def _meter(result: object) -> Iterator[str]:
             yield f"  problem: {meter['problem']}"
         if meter["reading"] is not None:
             yield from _reading(_row(meter["reading"]))
+        for check in _rows(meter["checks"]):
+            mark = "--" if check["holds"] is None else "ok" if check["holds"] else "NO"
+            yield f"  {mark}  {check['name']!s:9} {check['text']}"
     for bus in _rows(top["buses"]):
         yield from _bus(bus)
 

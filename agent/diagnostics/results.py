@@ -158,6 +158,7 @@ _METER: Final = _object(
     failed_reads=_COUNT,
     lifetime_wh=_or_null(_decimal("Wh, counted over resets and swaps of the meter; statistics, never billed")),
     reading=_or_null(_READING),
+    checks=_list(_object(name=_TEXT, holds=_or_null(_BOOL), text=_TEXT)),
 )
 _NO_METER: Final = _object(evse=_EVSE, is_lost=_BOOL, problem=_TEXT, template={"type": "null"})
 

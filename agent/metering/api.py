@@ -12,6 +12,7 @@ from agent.domain.ids import EvseId
 from agent.domain.metering import Discontinuity, Reading
 from agent.domain.time import Instant
 from agent.domain.values import dataclass
+from agent.metering.commissioning import MeterCheck
 from agent.metering.lifetime import LifetimeState
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class MeterSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterStatus:
-    """What a technician wants to know of a meter. `problem` is why it is lost or doubted, None when all is well."""
+    """What a technician wants to know of a meter. `problem` is why it is lost or doubted, None when all is well.
+
+    `checks`: which of its values fit each other.
+    """
 
     evse_id: EvseId
     template: str
@@ -59,6 +63,7 @@ class MeterStatus:
     readings: int
     suspect_readings: int
     failed_reads: int
+    checks: tuple[MeterCheck, ...] = ()
 
 
 class MeterSink(Protocol):

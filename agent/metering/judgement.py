@@ -10,7 +10,7 @@ from decimal import Decimal
 from agent.domain.metering import Quality, Reading
 from agent.domain.values import dataclass
 from agent.metering.lifetime import Continuity, Counter, Follow, LifetimeState, RegisterTracker
-from agent.metering.plausibility import Doubt, PlausibilityJudge
+from agent.metering.plausibility import Doubt, EnergyEvidence, PlausibilityJudge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,11 @@ class MeterJudge:
     def lifetime(self) -> LifetimeState | None:
         """The lifetime register: statistics, never billed."""
         return self._tracker.state
+
+    @property
+    def evidence(self) -> EnergyEvidence | None:
+        """How the register last moved with the power."""
+        return self._plausibility.evidence
 
     def doubts(self, reading: Reading) -> tuple[Doubt, ...]:
         """Tell what speaks against a read-out by itself. Once for each: repetitions count."""

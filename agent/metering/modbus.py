@@ -15,6 +15,7 @@ from agent.domain.metering import Quantity, Reading
 from agent.fieldbus.errors import BusException, BusTemporary, BusTimeout, BusUrlError
 from agent.fieldbus.url import parse_bus_url
 from agent.metering.api import MeterConfigError, MeterSink, MeterSpec, MeterStatus, Now
+from agent.metering.commissioning import self_check
 from agent.metering.judgement import Judgement, MeterJudge
 from agent.metering.lifetime import Counter
 from agent.metering.registers import TEXT_TYPES, decode_number, decode_text, plain
@@ -128,6 +129,7 @@ class ModbusMeter:
             readings=self._readings,
             suspect_readings=self._suspect_readings,
             failed_reads=self._failed_reads,
+            checks=self_check(self._last_reading, self._judge.evidence),
         )
 
     async def _read_once(self) -> None:

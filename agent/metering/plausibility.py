@@ -43,6 +43,15 @@ class Doubt(StrEnum):
     ENERGY_FROZEN = "the import register stands still although power flows"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyEvidence:
+    """How the register moved, last time that the power had promised enough to tell."""
+
+    risen_wh: Decimal
+    promised_wh: Decimal
+    fits: bool
+
+
 @dataclass(slots=True)
 class _EnergyWindow:
     """Energy that the power readings promise since `register_wh` was read."""
@@ -61,6 +70,7 @@ class PlausibilityJudge:
         self._mismatches = 0
         self._window: _EnergyWindow | None = None
         self._energy_doubt: Doubt | None = None
+        self.evidence: EnergyEvidence | None = None
 
     def doubts(self, reading: Reading) -> tuple[Doubt, ...]:
         """Tell what speaks against this read-out by itself."""
@@ -69,11 +79,11 @@ class PlausibilityJudge:
             found.append(Doubt.ENERGY_MISSING)
         elif reading.energy_wh < 0:
             found.append(Doubt.ENERGY_NEGATIVE)
-        if any(not _voltage_is_plausible(volts) for volts in reading.values(Measurand.VOLTAGE)):
+        if any(not voltage_is_plausible(volts) for volts in reading.values(Measurand.VOLTAGE)):
             found.append(Doubt.VOLTAGE)
         if any(abs(watts) > POWER_LIMIT_FACTOR * self._max_power_w for watts in reading.values(Measurand.POWER_ACTIVE_IMPORT)):
             found.append(Doubt.POWER_LIMIT)
-        self._mismatches = 0 if _power_fits(reading) else self._mismatches + 1
+        self._mismatches = 0 if power_fits(reading) else self._mismatches + 1
         if self._mismatches >= MISMATCHES_BEFORE_DOUBT:
             found.append(Doubt.POWER_MISMATCH)
         return tuple(found)
@@ -103,6 +113,7 @@ class PlausibilityJudge:
             least, most = (share * window.promised_wh for share in ENERGY_SHARE_RANGE)
             risen = reading.energy_wh - window.register_wh
             fits = least - reading.resolution_wh <= risen <= most + reading.resolution_wh
+            self.evidence = EnergyEvidence(risen_wh=risen, promised_wh=window.promised_wh, fits=fits)
             self._energy_doubt = None if fits else Doubt.ENERGY_FROZEN if risen == 0 else Doubt.ENERGY_MISMATCH
             window.register_wh, window.promised_wh = reading.energy_wh, Decimal(0)
         return self._energy_doubts()
@@ -116,22 +127,29 @@ class PlausibilityJudge:
         self._energy_doubt = None
 
 
-def _voltage_is_plausible(volts: Decimal) -> bool:
+def voltage_is_plausible(volts: Decimal) -> bool:
+    """Whether it is none (some volts of noise) or one of the mains."""
     lowest, highest = VOLTAGE_RANGE
     return abs(volts) < VOLTAGE_ABSENT_BELOW or lowest <= volts <= highest
 
 
-def _power_fits(reading: Reading) -> bool:
-    """Whether total active power lies between 5 % and 115 % of the sum of U × I; true where the meter does not give all three."""
-    watts = reading.value(Measurand.POWER_ACTIVE_IMPORT)
+def apparent_va(reading: Reading) -> Decimal | None:
+    """The sum of voltage times current of the three phases, None where one is missing."""
     apparent = Decimal(0)
     for voltage_phase, current_phase in _PHASES:
         volts = reading.value(Measurand.VOLTAGE, voltage_phase)
         amps = reading.value(Measurand.CURRENT_IMPORT, current_phase)
         if volts is None or amps is None:
-            return True
+            return None
         apparent += abs(volts * amps)
-    if watts is None:
+    return apparent
+
+
+def power_fits(reading: Reading) -> bool:
+    """Whether total active power lies between 5 % and 115 % of the sum of U × I; true where the meter does not give all three."""
+    watts = reading.value(Measurand.POWER_ACTIVE_IMPORT)
+    apparent = apparent_va(reading)
+    if watts is None or apparent is None:
         return True
     if abs(watts) > POWER_OVER_APPARENT * apparent + POWER_TOLERANCE_W:
         return False

@@ -314,6 +314,7 @@ class Diagnosis:
             "failed_reads": status.failed_reads,
             "lifetime_wh": None if lifetime is None else _number(lifetime.total_wh),
             "reading": None if status.last_reading is None else self._reading(status.last_reading, now),
+            "checks": [{"name": one.name, "holds": one.holds, "text": one.text} for one in status.checks],
         }
 
     def _reading(self, reading: Reading, now: Instant) -> Json:

@@ -180,6 +180,11 @@ METER: dict[str, Any] = {
                     {"measurand": "Frequency", "phase": None, "value": "50", "unit": "Hz"},
                 ],
             },
+            "checks": [
+                {"name": "voltage", "holds": True, "text": "230.1, 230.2, 229.9 V"},
+                {"name": "power", "holds": False, "text": "11 W, voltage times current 11040 VA: wrong unit"},
+                {"name": "energy", "holds": None, "text": "needs a load"},
+            ],
         },
         {
             "evse": 2,
@@ -194,6 +199,7 @@ METER: dict[str, Any] = {
             "failed_reads": 14,
             "lifetime_wh": None,
             "reading": None,
+            "checks": [],
         },
         {"evse": 3, "is_lost": True, "problem": "no meter is configured: add [evse.meter]", "template": None},
     ],

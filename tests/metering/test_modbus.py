@@ -126,6 +126,17 @@ def test_float_register_reports_the_step_that_it_has_there(energy_wh: str, resol
     on_tcp(story)
 
 
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_values_of_a_right_template_fit_each_other(template: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.seconds(400)
+        assert {check.name: check.holds for check in rig.meter.status().checks} == dict.fromkeys(
+            ("voltage", "power", "phases", "direction", "energy"), True
+        )
+
+    on_tcp(story, template)
+
+
 @pytest.mark.pain(49)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_silent_meter_is_lost_once_and_comes_back(template: str) -> None:
