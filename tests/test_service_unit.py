@@ -39,7 +39,7 @@ HARDENING = {
     "ProtectSystem": "strict",
     "ProtectHome": "yes",
     "PrivateTmp": "yes",
-    "ProtectClock": "yes",
+    "PrivateMounts": "yes",
     "ProtectControlGroups": "yes",
     "ProtectHostname": "yes",
     "ProtectKernelLogs": "yes",
@@ -90,6 +90,14 @@ def test_a_charger_does_not_wait_for_the_network() -> None:
 def test_the_boot_id_stays_readable() -> None:
     """With ProcSubset=pid there is no /proc/sys, and a power cut could not be told from a crash."""
     assert "Service.ProcSubset" not in directives()
+
+
+def test_the_kernel_may_be_asked_about_its_clock_and_not_told() -> None:
+    """With ProtectClock, or without the calls, every clock would be `rtc` for ever, however well a time service kept it."""
+    unit = directives()
+    assert "Service.ProtectClock" not in unit
+    assert unit["Service.SystemCallFilter"][-1].split() == ["adjtimex", "clock_adjtime", "clock_adjtime64"]
+    assert unit["Service.CapabilityBoundingSet"] == unit["Service.AmbientCapabilities"] == [""], "no CAP_SYS_TIME: they only read"
 
 
 def test_the_directories_are_those_of_the_default_configuration() -> None:

@@ -82,6 +82,9 @@ if TYPE_CHECKING:
 ANSWER_DEADLINE_S = 25.0
 """A CSMS gives up after 30 s; an InternalError before that says more than silence."""
 PONG_DEADLINE_S = 20.0
+WAY_LOOK_S = 10.0
+WAY_LOOKS = 3
+"""Another way to the CSMS has to be the better one for so many looks."""
 MOST_PENDING = 64
 """CSMS calls that wait for the core, and answers that wait for the socket. When it is reached, nothing more is read."""
 _TOLERATED_SILENCES = 1
@@ -428,6 +431,7 @@ class OcppClient:
                 group.create_task(self._write(connection), name="ocpp-write")
                 group.create_task(self._keep_pinging(connection), name="ocpp-ping")
                 group.create_task(self._until_parted(), name="ocpp-part")
+                group.create_task(self._keep_to_the_best_way(connection), name="ocpp-way")
                 await self._read(connection)
         except* ConnectionLost as losses:
             lost = losses.exceptions[0]
@@ -493,6 +497,19 @@ class OcppClient:
                     await self._retuned.wait()
                     continue
             await connection.ping(PONG_DEADLINE_S)
+
+    async def _keep_to_the_best_way(self, connection: Connection) -> None:
+        """Follow the system's routes: back from the mobile network to the cable, and away from a cable that was pulled.
+
+        The system knows which way is better (route metrics); a connection stays on the old one until it breaks. A way has to last first.
+        """
+        seen = 0
+        while True:
+            await asyncio.sleep(WAY_LOOK_S)
+            seen = seen + 1 if connection.has_better_way() else 0
+            if seen == WAY_LOOKS:
+                _logger.info("the system has another way to the CSMS now: reconnecting")
+                self.reconnect()
 
     async def _read(self, connection: Connection) -> None:
         while True:

@@ -125,6 +125,13 @@ class Connection:
         self.is_unsure = is_unsure
         self.chain = _chain(websocket)
         self.peer = _peer(websocket)
+        self._way = _own_address(websocket)
+
+    def has_better_way(self) -> bool:
+        """Whether the system would take another way to the same server now: the cable is back, or it was pulled."""
+        address = self._websocket.transport.get_extra_info("peername")
+        present = None if address is None else way_to(address)
+        return present is not None and self._way is not None and present != self._way
 
     def date_problem(self, utc: datetime) -> str:
         """What is wrong with the server's chain at this time; empty where nothing is, or there is no TLS."""
@@ -391,6 +398,38 @@ def _chain(websocket: "ClientConnection") -> "tuple[Validity, ...]":
     from agent.ocpp_client.tls import chain_of
 
     return chain_of(ssl_object)
+
+
+def way_to(address: tuple[object, ...]) -> str | None:
+    """The own address from which the system would send to `address` now, None while it has no route. Sends nothing.
+
+    Of IPv6 the network part: the rest changes by itself (RFC 8981).
+    """
+    family = socket.AF_INET6 if ":" in str(address[0]) else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)
+            return _network_part(str(probe.getsockname()[0]))
+    except OSError:
+        return None
+
+
+def _network_part(address: str) -> str:
+    if ":" not in address:
+        return address
+    with contextlib.suppress(OSError):
+        return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8].hex()
+    return address
+
+
+def _own_address(websocket: "ClientConnection") -> str | None:
+    """From where the connection was made; None where that was not by the system's own choice (another interface, a tunnel)."""
+    address = websocket.transport.get_extra_info("peername")
+    own = websocket.transport.get_extra_info("sockname")
+    if not isinstance(address, tuple) or not isinstance(own, tuple):
+        return None
+    way = _network_part(str(own[0]))
+    return way if way_to(address) == way else None
 
 
 def _peer(websocket: "ClientConnection") -> str:

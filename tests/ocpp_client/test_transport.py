@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.utils import accept_key
 
-from agent.ocpp_client.transport import ClientSettings, ConnectFailed, ConnectionLost, Transport
+from agent.ocpp_client.transport import ClientSettings, ConnectFailed, ConnectionLost, Transport, way_to
 from tests.ocpp_client.peers import Csms, Network, raw_server, response, until
 
 PASSWORD = b"p\xc3\xa5ssword-of-the-lab"
@@ -620,3 +620,29 @@ def pem(*certificates: x509.Certificate, key: ec.EllipticCurvePrivateKey | None 
     if key is not None:
         parts.append(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     return b"".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------ the way to the server
+
+
+def test_the_systems_way_is_told_without_sending() -> None:
+    assert way_to(("127.0.0.1", 9)) == "127.0.0.1"
+    assert way_to(("::1", 9, 0, 0)) in {"0" * 16, None}, "the network part; a machine may have no IPv6"
+    assert way_to(("255.255.255.255", 9)) is None, "not allowed, so there is none"
+
+
+async def test_a_connection_from_another_address_than_the_systems_choice_stays_where_it_is() -> None:
+    """A driver may bind to an interface of its own: then the system's routes are no measure."""
+
+    class Bound(Network):
+        async def connect(self, host: str, port: int) -> socket.socket:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.bind(("127.0.0.7", 0))
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+            return sock
+
+    async with Csms().running() as csms:
+        connection = await Transport(settings(csms.url), Bound(), ("ocpp1.6",)).open()
+        assert not connection.has_better_way()
+        await connection.close()
