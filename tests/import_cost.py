@@ -26,6 +26,10 @@ CASES: dict[str, tuple[str, str]] = {
     "pillow": ("import asyncio", "import PIL.Image, PIL.ImageDraw, PIL.ImageFont"),
     "segno": ("import asyncio", "import segno"),
     "gpiod": ("import asyncio", "import gpiod"),
+    "cryptography": (
+        "import asyncio, ssl, sqlite3, logging",
+        "from cryptography.hazmat.primitives import hashes, serialization\nfrom cryptography.hazmat.primitives.asymmetric import ec",
+    ),
     "aiohttp": ("import asyncio, ssl", "import aiohttp.web"),
     "not used: ocpp.v16": ("import asyncio", "import ocpp.v16"),
     "not used: jsonschema": ("import asyncio", "import jsonschema"),

@@ -32,6 +32,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hal": {"gpiod"},
     "ocpp_client": {"fastjsonschema", "msgspec", "websockets"},
     "qr_display": {"PIL", "babel", "segno"},
+    "runtime": {"cryptography"},
     "store": {"aiosqlite", "msgspec"},
 }
 """What is not in the standard library, and where it may be imported; nowhere else, and nothing else (docs/dependencies.md)."""

@@ -29,6 +29,7 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   sessions verify           prove the chain of finished sessions, name the first broken row; also of a file when the
                             daemon is down: --database FILE, of an export: --file FILE; --key PEM, --head INDEX:HASH
   sessions export csv|json  with the proof; --from TIME --to TIME, --with-tokens
+  sessions head             the newest row, and what the device says of it; send-head: tell it to the CSMS now
   sessions erase id ID      the personal data of a session; or: token TOKEN (- reads it from stdin), before TIME
   queue                     messages that wait for the CSMS, dead letters
   deadletters [list]        messages that were set aside after their last attempt
@@ -293,7 +294,7 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
             return method, {}
         case ["why" | "meter" as method, number]:
             return method, {"evse": _whole(number, "EVSE")}
-        case ["sessions", "show" | "verify" | "export" | "erase", *_]:
+        case ["sessions", "show" | "verify" | "export" | "erase" | "head" | "send-head", *_]:
             from agent.cli import sessions
 
             return sessions.question(words[1:]) or _not_understood(words)

@@ -76,6 +76,10 @@ def question(words: list[str]) -> tuple[str, dict[str, object]] | None:
         "export": {"database", "from", "to", "with-tokens"},
     }
     match plain:
+        case ["head"] if not asked:
+            return "sessions.head", {}
+        case ["send-head"] if not asked:
+            return "sessions.send", {}
         case ["erase", "id", transaction_id] if not asked:
             return "sessions.erase", {"transaction_id": transaction_id}
         case ["erase", "token", token] if not asked:

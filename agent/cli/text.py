@@ -332,6 +332,16 @@ def _frozen(result: object) -> Iterator[str]:
     yield str(_row(result)["name"])
 
 
+def _head(result: object) -> Iterator[str]:
+    if result is None:
+        yield "no session has ended yet"
+        return
+    top = _row(result)
+    yield f"head {top['index']}:{top['hash']}, {'sent to' if top['is_sent'] else 'not sent to'} the CSMS since the start"
+    yield f"says {top['statement']}"
+    yield f"signed by key {top['key_id']}: {top['signature']}" if top["signature"] else "not signed: no [station] device_key_file"
+
+
 def _erased(result: object) -> Iterator[str]:
     top = _row(result)
     yield f"personal data of {_count(top['erased'], 'session', 'sessions')} erased; bills and chain are as they were"
@@ -349,6 +359,8 @@ _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "meter": _meter,
     "sessions": _sessions,
     "sessions.erase": _erased,
+    "sessions.head": _head,
+    "sessions.send": _head,
     "queue": _queue,
     "deadletters": _dead_letters,
     "deadletters.show": _dead_letter,

@@ -13,6 +13,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 QR_PLACEHOLDERS: Final = ("chargingstationid", "evse", "serialnumber", "roamingevseid")
 _PASSWORD_BYTES: Final = range(16, 41)  # 2.0.1 SecurityCtrlr.BasicAuthPassword: 16 to 40 characters; 1.6 AuthorizationKey: 16 to 20 bytes
+_P256: Final = bytes.fromhex("06082a8648ce3d030107")
+"""The object identifier of secp256r1 in DER (RFC 5480)."""
 _VENDOR_1_6: Final = 20  # 1.6 BootNotification.req chargePointVendor is CiString20Type
 
 
@@ -30,6 +32,8 @@ class Complaint:
 def contradictions(sections: Mapping[str, object]) -> Iterator[Complaint]:
     """What is wrong between keys that are right by themselves; looks only at sections that are."""
     station, ocpp = sections.get("station"), sections.get("ocpp")
+    if isinstance(station, StationConfig) and station.device_key_file is not None:
+        yield from _device_key(station.device_key_file, is_lab=station.lab)
     if isinstance(station, StationConfig) and isinstance(ocpp, OcppConfig):
         yield from _identity(station, ocpp)
     if isinstance(ocpp, OcppConfig):
@@ -100,6 +104,38 @@ def _security(ocpp: OcppConfig, station: StationConfig | None) -> Iterator[Compl
                 problem=f"cannot be read ({error.strerror})",
                 advice="let the agent's user read it, or remove the line to use the system's roots",
             )
+
+
+def _device_key(path: Path, *, is_lab: bool) -> Iterator[Complaint]:
+    where: KeyPath = ("station", "device_key_file")
+    try:
+        secret = _read_secret(path, may_be_public=is_lab)
+    except _SecretError as error:
+        yield Complaint(path=where, value=str(path), problem=str(error))
+        return
+    if not _is_p256_key(secret):
+        yield Complaint(
+            path=where,
+            value=str(path),
+            problem="it holds no unencrypted private key on P-256",
+            allowed="PEM, as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE` makes it",
+        )
+        return
+    from importlib.util import find_spec
+
+    if find_spec("cryptography") is None:
+        yield Complaint(path=where, problem="needs the package cryptography", advice="pip install 'charger-agent[signing]'")
+
+
+def _is_p256_key(pem: bytes) -> bool:
+    """Whether a PEM text is a private key that names the curve; what is wrong deeper down shows when it signs."""
+    import binascii
+
+    match = re.search(rb"-----BEGIN (?:EC )?PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END", pem)
+    try:
+        return match is not None and _P256 in binascii.a2b_base64(match[1])
+    except binascii.Error:
+        return False
 
 
 def _password(path: Path, *, is_lab: bool) -> Iterator[Complaint]:

@@ -173,6 +173,16 @@ class StationConfig:
         Grid,
         Option(doc="Earthing system of the supply. An IT grid gives 230 V between phases and has no neutral."),
     ] = Grid.TN
+    device_key_file: Annotated[
+        Path | None,
+        Option(
+            doc="PEM file with this device's private key (P-256), with which it signs the head of its chain of sessions. Needs the extra "
+            "`signing`.",
+            allowed="an absolute path",
+            default_says="none: heads are not signed",
+            example='"/etc/charger-agent/device-key.pem"',
+        ),
+    ] = None
     lab: Annotated[
         bool,
         Option(

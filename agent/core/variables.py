@@ -112,6 +112,7 @@ PRICE_KWH = key("TariffCostCtrlr.OfflineChargingPrice[kWhPrice]")
 PRICE_HOUR = key("TariffCostCtrlr.OfflineChargingPrice[hourPrice]")
 PRICE_SESSION = key("TariffCostCtrlr.OfflineChargingPrice[flatFee]")
 TARIFF_TEXT = key("TariffCostCtrlr.TariffFallbackMessage")
+LEDGER_SEND_HEAD = key("LedgerCtrlr.SendHead")
 
 
 def definitions(
@@ -400,6 +401,14 @@ def definitions(
             "Most values in one StopTransaction.",
             access=_RO,
             key_1_6="StopTransactionMaxMeterValues",
+        ),
+        # --- proof of sessions
+        _define(
+            "LedgerCtrlr.SendHead",
+            _BOOL,
+            "false",
+            "Tell the CSMS the head of the chain of sessions by DataTransfer; see docs/ledger.md.",
+            key_1_6="LedgerCtrlr.SendHead",
         ),
         # --- public charging
         _define(

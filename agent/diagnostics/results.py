@@ -101,6 +101,7 @@ _ROW: Final = {
 }
 _DISCLOSURES: Final = _list(_object(name=_TEXT, salt=_TEXT, value=_TEXT))
 _HEAD: Final = _object(statement=_TEXT, signature=_TEXT, key_id=_TEXT)
+_SAID: Final = _object(index=_or_null(_COUNT), hash=_or_null(_TEXT), statement=_TEXT, signature=_TEXT, key_id=_TEXT, is_sent=_BOOL)
 _CHAIN: Final = {
     "heads": _list(_HEAD),
     "unproved": _list(_TEXT),
@@ -314,6 +315,8 @@ RESULTS: Final[dict[str, Json]] = {
     "sessions": _list({"oneOf": [_SESSION, _UNREADABLE_SESSION]}),
     "sessions.chain": _object(rows=_list(_object(**_ROW)), **_CHAIN),
     "sessions.disclosed": _object(rows=_list(_object(**_ROW, disclosures=_DISCLOSURES)), **_CHAIN),
+    "sessions.head": _or_null(_SAID),
+    "sessions.send": _SAID,
     "sessions.erase": _object(erased=_COUNT, waiting=_COUNT, is_scrubbed=_BOOL, copies=_list(_TEXT)),
     "queue": _QUEUE,
     "deadletters": _object(letters=_list(_object(**_LETTER)), next=_or_null(_COUNT)),

@@ -81,4 +81,12 @@ class MeterValuesNotice:
     meter_values: tuple[MeterValue, ...]
 
 
-Notice = AuthorizeNotice | StatusNotice | TransactionNotice | MeterValuesNotice
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorNotice:
+    """A message of our own making (DataTransfer). Not durable. `data` is a JSON text."""
+
+    message_id: str
+    data: str
+
+
+Notice = AuthorizeNotice | StatusNotice | TransactionNotice | MeterValuesNotice | VendorNotice

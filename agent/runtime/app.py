@@ -62,7 +62,7 @@ from agent.runtime import systemd
 from agent.runtime.certificates import INSECURE, CertificateWatch
 from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
 from agent.runtime.engine import Engine, Hooks
-from agent.runtime.keeper import Keeper
+from agent.runtime.keeper import Csms, Keeper, KeeperSettings
 from agent.runtime.recorder import FRAMES, Recorder
 from agent.runtime.timekeeper import LOOK_S, Timekeeper
 from agent.runtime.variables import initial_variables
@@ -333,13 +333,27 @@ class App:
         self._build_engine(station)
         stack.callback(self._stop_deciding)
         self._build_client(recovered)
+        self.keeper = self._keeper()
         await self._build_meters(stack)
         self._build_display(stack)
         await self._build_diagnostics(stack)
         self._begin(recovered)
-        retention_days = config.store.retention_days
-        self.keeper = Keeper(self.store, now=self.clock.now, trust=lambda: self.clock.trust, retention_days=retention_days)
         self._spawn(self.keeper.run())
+
+    def _keeper(self) -> Keeper:
+        config = self.config
+        return Keeper(
+            self.store,
+            KeeperSettings(
+                station_id=config.station.id,
+                retention_days=config.store.retention_days,
+                device_key_file=config.station.device_key_file,
+            ),
+            now=self.clock.now,
+            trust=lambda: self.clock.trust,
+            peer=Csms(self.client),
+            wants_head=lambda: self.engine.station.variables.boolean(var.LEDGER_SEND_HEAD),
+        )
 
     def _build_engine(self, station: Station) -> None:
         self.engine = Engine(

@@ -6,6 +6,8 @@ from typing import Final, Protocol, cast
 
 from agent.diagnostics.protocol import ErrorCode, Json, Method, Param, Params, ParamType, Role, RpcError
 from agent.domain.authorization import IdToken
+from agent.domain.ledger import SignedHead
+from agent.runtime.keeper import Keeper
 from agent.store import ledger
 from agent.store.erasure import Wanted
 from agent.store.store import Store
@@ -23,7 +25,7 @@ class StationInHand(Protocol):
     """What the running station still has in memory."""
 
     def in_hand(self) -> Collection[str]:
-        """Transactions that an EVSE still holds, also after their end."""
+        """Transactions whose records may be written again."""
 
     async def forget_token(self, id_token: IdToken) -> None:
         """Take a token out of the authorization cache."""
@@ -32,9 +34,10 @@ class StationInHand(Protocol):
 class Books:
     """The methods `sessions.*`."""
 
-    def __init__(self, store: Store, station: "StationInHand | None" = None) -> None:
+    def __init__(self, store: Store, station: StationInHand | None = None, keeper: Keeper | None = None) -> None:
         self._store = store
         self._station = station
+        self._keeper = keeper
 
     def methods(self) -> tuple[Method, ...]:
         """For the table of methods."""
@@ -50,6 +53,13 @@ class Books:
                 summary="The same with the id tokens and the salts of their commitments.",
                 call=self.disclosed,
                 params=(_AFTER,),
+                role=Role.TECHNICIAN,
+            ),
+            Method(name="sessions.head", summary="The newest row of the chain, and what the device says about it.", call=self.head),
+            Method(
+                name="sessions.send",
+                summary="Send the head of the chain to the CSMS now (DataTransfer LedgerHead).",
+                call=self.send,
                 role=Role.TECHNICIAN,
             ),
             Method(
@@ -68,6 +78,20 @@ class Books:
     async def disclosed(self, params: Params) -> Json:
         """A page of rows with it."""
         return await self._page(params, with_tokens=True)
+
+    async def head(self, _: Params) -> Json:
+        """The head, null while there is none."""
+        said = None if self._keeper is None else await self._keeper.head()
+        return None if said is None else _said(said, is_sent=self._keeper is not None and self._keeper.is_sent)
+
+    async def send(self, _: Params) -> Json:
+        """Send it; the log tells when the CSMS does not take it."""
+        if self._keeper is None or await self._keeper.head() is None:
+            raise RpcError(ErrorCode.FAILED, "there is no chain yet: it begins with the first session that ends")
+        said = self._keeper.send()
+        if said is None:
+            raise RpcError(ErrorCode.FAILED, "the CSMS is not connected: chargerctl status says why")
+        return _said(said, is_sent=True)
 
     async def erase(self, params: Params) -> Json:
         """Erase, and say what could not be."""
@@ -92,6 +116,18 @@ class Books:
     async def _page(self, params: Params, *, with_tokens: bool) -> Json:
         read, said = await self._store.ledger_page(int(str(params.get("after", 0))), PAGE)
         return cast("Json", ledger.as_json(read, said, with_tokens=with_tokens))
+
+
+def _said(said: SignedHead, *, is_sent: bool) -> Json:
+    head = said.head
+    return {
+        "index": None if head is None else head.index,
+        "hash": None if head is None else head.hash,
+        "statement": said.statement,
+        "signature": said.signature,
+        "key_id": said.key_id,
+        "is_sent": is_sent,
+    }
 
 
 def _moment(text: str) -> str:

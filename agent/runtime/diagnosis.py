@@ -86,7 +86,7 @@ class Diagnosis:
     def __init__(self, app: "App") -> None:
         self._app = app
         self._began_s = asyncio.get_running_loop().time()
-        self._books = Books(app.store, self)
+        self._books = Books(app.store, self, app.keeper)
         self._dead_letters = DeadLetters(app.store, self, app.client.outbox_grew)
 
     def service(self) -> Service:
@@ -487,8 +487,9 @@ class Diagnosis:
     # --- what the chain of sessions has to know
 
     def in_hand(self) -> Collection[str]:
-        """Transactions that an EVSE still holds: their records may be written again."""
-        return {evse.transaction.transaction_id for evse in self._app.engine.station.evses if evse.transaction is not None}
+        """Transactions that are open: their records are written again. The record of one that has ended never is."""
+        evses = self._app.engine.station.evses
+        return {evse.transaction.transaction_id for evse in evses if evse.transaction is not None and evse.has_transaction}
 
     async def forget_token(self, id_token: IdToken) -> None:
         """Empty the cache where the token is in it: it is asked about anew, like every other."""

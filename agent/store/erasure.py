@@ -10,6 +10,7 @@ from typing import Final
 
 from agent.domain import ledger
 from agent.domain.values import dataclass
+from agent.store.seal import sealed, unsealed
 
 _COPIES: Final = (".schema-*", ".corrupt-*", ".salvaged*")
 
@@ -68,7 +69,7 @@ def _is_meant(db: sqlite3.Connection, wanted: Wanted, transaction_id: str, _: in
     if wanted.token is not None:
         values = [value.partition(":")[2] for _, value, _ in kept]
         if record is not None:
-            values += ledger.tokens_in(ledger.read_body(record))
+            values += ledger.tokens_in(_read(record))
         return any(value.casefold() == wanted.token.casefold() for value in values)
     if ended is None and kept:
         ended = ledger.ended_utc(kept[0][2])
@@ -83,11 +84,20 @@ def _erase_session(db: sqlite3.Connection, transaction_id: str) -> bool:
     row = db.execute("SELECT record FROM transactions WHERE transaction_id = ?", (transaction_id,)).fetchone()
     if row is None or row[0] is None:
         return gone > 0
-    record = ledger.read_body(row[0])
+    record = _read(row[0])
     has_tokens = any(ledger.tokens_in(record))
     if has_tokens:
-        db.execute("UPDATE transactions SET record = ? WHERE transaction_id = ?", (ledger.without_tokens(record), transaction_id))
+        text = sealed(ledger.without_tokens(record).encode())
+        db.execute("UPDATE transactions SET record = ? WHERE transaction_id = ?", (text, transaction_id))
     return gone > 0 or has_tokens
+
+
+def _read(text: str) -> ledger.Facts:
+    """A stored record; empty where it cannot be read."""
+    try:
+        return ledger.read_record(unsealed(text))
+    except ValueError:
+        return {}
 
 
 def copies(file: Path) -> tuple[Path, ...]:

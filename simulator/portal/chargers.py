@@ -135,6 +135,19 @@ class Anomaly:
     payload: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerHead:
+    """The head of a charger's chain of sessions, as the charger told it. `signature` is kept for who has the device's public key."""
+
+    chain: str
+    row: int
+    hash: str
+    said_at: str | None
+    key_id: str
+    signature: str
+    statement: str
+
+
 def tariff_text(tariff: Tariff | None) -> str | None:
     """A tariff as JSON for a database column."""
     if tariff is None:
@@ -184,6 +197,19 @@ def _price_problem(name: str, price: Decimal) -> str | None:
 
 def _decimals(number: Decimal) -> int:
     return len(plain(number).partition(".")[2])
+
+
+def _replaced(last: LedgerHead, head: LedgerHead) -> str | None:
+    """What shows that another chain took the place of the one that was told of, None where nothing does."""
+    if head.chain != last.chain:
+        return f"its chain of sessions is another one since row {head.row}: {head.chain} instead of {last.chain}"
+    if head.row < last.row:
+        return f"its chain of sessions went back from row {last.row} to {head.row}"
+    if head.row == last.row and head.hash != last.hash:
+        return f"row {head.row} of its chain of sessions has another hash than before"
+    if head.key_id != last.key_id:
+        return f"its chain of sessions is signed by another key since row {head.row}"
+    return None
 
 
 def _key(uid: str) -> str:
@@ -404,6 +430,37 @@ class ChargerBook:
             *(tariff.currency, plain(tariff.price_kwh), plain(tariff.price_minute), plain(tariff.price_session), plain(tariff.vat_percent)),
             *(None if energy_cost is None else plain(energy_cost), plain(hold), group_id),
         )
+
+    # chains of sessions
+
+    def ledger_head(self, serial: str, station: str, head: LedgerHead) -> bool:
+        """Keep a head. False, and an anomaly, where the charger's chain was replaced: what it said before does not fit."""
+        with self._db.unit():
+            last = self.ledger_heads(serial)[-1:]
+            problem = _replaced(last[0], head) if last else None
+            self._db.execute(
+                "INSERT OR IGNORE INTO ledger_head (serial, chain, row, hash, said_at, key_id, signature, statement, received_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                *(serial, head.chain, head.row, head.hash, head.said_at, head.key_id, head.signature, head.statement, stamp(self._clock())),
+            )
+            if problem is not None:
+                self.report(station=station, kind="ledger_replaced", detail=problem, payload=head.statement)
+        return problem is None
+
+    def ledger_heads(self, serial: str) -> list[LedgerHead]:
+        """Every head that a charger told, in the order of arrival."""
+        return [
+            LedgerHead(
+                chain=row["chain"],
+                row=row["row"],
+                hash=row["hash"],
+                said_at=row["said_at"],
+                key_id=row["key_id"],
+                signature=row["signature"],
+                statement=row["statement"],
+            )
+            for row in self._db.all("SELECT * FROM ledger_head WHERE serial = ? ORDER BY id", serial)
+        ]
 
     # connectors, cards, passwords, anomalies
 

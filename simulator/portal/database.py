@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 SqlValue: TypeAlias = str | int | None
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE factory (serial TEXT PRIMARY KEY, uid TEXT NOT NULL) STRICT;
 CREATE TABLE claim_failure (id INTEGER PRIMARY KEY, serial TEXT NOT NULL, at TEXT NOT NULL) STRICT;
@@ -68,6 +68,11 @@ CREATE TABLE anomaly (
     payload TEXT NOT NULL
 ) STRICT;
 CREATE INDEX anomaly_by_tx ON anomaly (tx);
+CREATE TABLE ledger_head (
+    id INTEGER PRIMARY KEY, serial TEXT NOT NULL REFERENCES charger (serial), chain TEXT NOT NULL, row INTEGER NOT NULL, hash TEXT NOT NULL,
+    said_at TEXT, key_id TEXT NOT NULL, signature TEXT NOT NULL, statement TEXT NOT NULL, received_at TEXT NOT NULL,
+    UNIQUE (serial, chain, row, hash)
+) STRICT;
 INSERT INTO sqlite_sequence (name, seq) VALUES ('tx', 1000), ('payment', 500);
 """
 

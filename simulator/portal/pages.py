@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from agent.domain.tariff import Tariff
-from simulator.portal.chargers import Charger, ConnectorStatus, Group, UnclaimedCharger
+from simulator.portal.chargers import Charger, ConnectorStatus, Group, LedgerHead, UnclaimedCharger
 from simulator.portal.html import Markup, Node, h
 from simulator.portal.money import money_text
 from simulator.portal.payments import METHOD_NAMES, Payment, PaymentState
@@ -25,6 +25,7 @@ class ChargerView:
     is_online: bool
     settings_are_current: bool
     connectors: tuple[ConnectorStatus, ...]
+    head: LedgerHead | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +307,13 @@ def _add_form(groups: list[Group], form: dict[str, str]) -> Markup:
     )
 
 
+def _head_text(head: LedgerHead | None) -> str:
+    if head is None:
+        return "not told by the charger"
+    signed = f", signed by key {head.key_id[:16]}" if head.signature else ", not signed"
+    return f"{head.row}:{head.hash}{signed}"
+
+
 def charger_page(view: ChargerView, group: Group, sessions: list[BookRow], *, message: str = "") -> str:
     """One charger: state, switch, price, commands, sessions."""
     charger = view.charger
@@ -316,6 +324,7 @@ def charger_page(view: ChargerView, group: Group, sessions: list[BookRow], *, me
         ("Place", f"{charger.region}, {charger.country}"),
         ("Last heard", _time(charger.last_seen)),
         ("Status", _status_text(view.connectors)),
+        ("Chain of sessions", _head_text(view.head)),
         ("Settings", charger.settings_problem or ("taken over by the charger" if view.settings_are_current else "on their way")),
     ]
     rows = [h("tr", h("th", name, scope="row"), h("td", value)) for name, value in facts]

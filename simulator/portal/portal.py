@@ -29,6 +29,7 @@ from simulator.portal.chargers import (
     ChargerBook,
     ConnectorStatus,
     Group,
+    LedgerHead,
     PriceOverride,
     Registration,
     TokenVerdict,
@@ -335,6 +336,10 @@ class Portal:
     def anomalies(self) -> list[Anomaly]:
         """Everything that should not have happened: violations of the schemas, unknown transactions, mismatches, own errors."""
         return self._chargers.anomalies()
+
+    def ledger_heads(self, serial: str) -> list[LedgerHead]:
+        """What a charger said about the head of its chain of sessions, in the order of arrival."""
+        return self._chargers.ledger_heads(serial)
 
     def is_online(self, serial: str) -> bool:
         """Whether an accepted charger is connected."""

@@ -21,6 +21,7 @@ from simulator.portal.fields import (
     text,
     wire_moment,
 )
+from simulator.portal.ledger import ledger_head
 from simulator.portal.money import price_text
 from simulator.portal.transactions import Meter, Start, Stop
 from simulator.portal.wire import Json, dumps
@@ -192,6 +193,8 @@ def _meter(books: Books, peer: Peer, payload: dict[str, Json]) -> dict[str, Json
 def _data_transfer(books: Books, peer: Peer, payload: dict[str, Json]) -> dict[str, Json]:
     if payload["vendorId"] != COST_VENDOR:
         return {"status": "UnknownVendorId"}
+    if payload.get("messageId") == "LedgerHead":
+        return ledger_head(books, peer, payload)
     if payload.get("messageId") != "SessionCost":
         return {"status": "UnknownMessageId"}
     said = json_object(text(payload, "data"))

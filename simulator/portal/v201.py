@@ -9,6 +9,7 @@ from simulator.portal.chargers import Boot
 from simulator.portal.dialect import Books, Command, Peer, PublicSettings
 from simulator.portal.errors import WireError
 from simulator.portal.fields import COST_VENDOR, cost_report, digest, integer, maybe_integer, obj, objs, samples, text, wire_moment
+from simulator.portal.ledger import ledger_head
 from simulator.portal.transactions import CostReport, EventType, TransactionEvent
 from simulator.portal.wire import Json, dumps, plain
 
@@ -59,7 +60,9 @@ class Dialect201:
             case "TransactionEvent":
                 return _transaction_event(books, peer, payload)
             case "DataTransfer":
-                return {"status": "UnknownMessageId" if payload["vendorId"] == COST_VENDOR else "UnknownVendorId"}
+                if payload["vendorId"] != COST_VENDOR:
+                    return {"status": "UnknownVendorId"}
+                return ledger_head(books, peer, payload) if payload.get("messageId") == "LedgerHead" else {"status": "UnknownMessageId"}
             case _ if action in _EMPTY_ANSWERS:
                 return {}
             case _:

@@ -396,6 +396,7 @@ def charger_view(portal: Portal, charger: Charger) -> ChargerView:
         is_online=portal.is_online(charger.serial),
         settings_are_current=portal.settings_are_current(charger.serial),
         connectors=tuple(portal.connectors(charger.serial)),
+        head=heads[-1] if (heads := portal.ledger_heads(charger.serial)) else None,
     )
 
 

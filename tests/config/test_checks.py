@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.config.loader import load_config
 from tests.config.files import CONTRACT, Write, changed, only
@@ -110,12 +112,47 @@ class TestSecurity:
     def test_a_password_file_that_everybody_can_read_is_refused(self, write: Write, tmp_path: Path) -> None:
         assert "chmod 0600" in only(write(self.secured(tmp_path, mode=0o644))).problem
 
+    def test_a_device_key_that_everybody_can_read_is_refused(self, write: Write, tmp_path: Path) -> None:
+        file = tmp_path / "device.pem"
+        file.write_text("a key", encoding="utf-8")
+        file.chmod(0o644)
+        text = self.secured(tmp_path).replace("[ocpp]", f'device_key_file = "{file}"\n[ocpp]')
+        assert "chmod 0600" in only(write(text)).problem
+
     def test_a_test_rig_may_do_so(self, write: Write, tmp_path: Path) -> None:
         assert load_config(write(self.secured(tmp_path, mode=0o644, lab=True))).station.lab
 
     def test_a_root_certificate_that_is_not_there_is_reported(self, write: Write, tmp_path: Path) -> None:
         text = self.secured(tmp_path).replace("[store]", f'ca_file = "{tmp_path}/none.pem"\n[store]')
         assert only(write(text)).key == "ocpp.ca_file"
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (None, "cannot be read"),
+        ("", "it is empty"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no unencrypted private key on P-256"),
+        ("a password", "no unencrypted private key on P-256"),
+    ],
+)
+def test_the_device_key_is_a_key(write: Write, tmp_path: Path, content: str | None, part: str) -> None:
+    file = tmp_path / "device.pem"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+        file.chmod(0o600)
+    mistake = only(write(changed("[ocpp]", f'device_key_file = "{file}"\n[ocpp]')))
+    assert mistake.key == "station.device_key_file"
+    assert part in mistake.problem
+
+
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
+def test_both_forms_of_a_key_are_taken(write: Write, tmp_path: Path, form: serialization.PrivateFormat) -> None:
+    file = tmp_path / "device.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    file.chmod(0o600)
+    assert load_config(write(changed("[ocpp]", f'device_key_file = "{file}"\n[ocpp]'))).station.device_key_file == file
 
 
 def test_one_meter_does_not_bill_two_places(write: Write) -> None:

@@ -32,5 +32,5 @@ def test_a_file_of_another_schema_is_refused_in_words(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(ValueError, match="schema 99, this portal reads 2"):
+    with pytest.raises(ValueError, match="schema 99, this portal reads 3"):
         Database(path)

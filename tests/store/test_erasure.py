@@ -54,6 +54,9 @@ async def test_a_token_is_gone_from_every_byte_of_the_files(tmp_path: Path) -> N
         assert on_disk(tmp_path, OTHER.value), "another person's data stays"
         assert proved(tmp_path / FILE_NAME).is_sound
         await charge_with(store, 31, OTHER)
+        stored = await store.sessions(100)
+        assert all(one.record is not None for one in stored), "every record can be read still"
+        assert {one.record.energy_wh for one in stored if one.record is not None} == {1500}
     assert on_disk(tmp_path, TOKEN.value) == []
     verdict = proved(tmp_path / FILE_NAME)
     assert (verdict.sessions, verdict.is_sound) == (31, True)

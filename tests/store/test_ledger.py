@@ -178,7 +178,6 @@ async def test_the_file_itself_refuses_changes_by_accident(tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound database."""
-
     return asyncio.run(filled(tmp_path_factory.mktemp("sound")))
 
 

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from agent.domain.commands import Command, Outcome
 from agent.domain.ids import EvseId
-from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice
+from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice, VendorNotice
 from agent.domain.transaction import TransactionEventType
 from agent.domain.variables import VariableDefinition
+from agent.ocpp_client import vendor
 from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, MissingTime, RemoteRefs, Reply, Sending, WireClock
 from agent.ocpp_client.catalog import Answered, decode_call, encode_outcome, incoming_messages, validated_reply
 from agent.ocpp_client.schemas import warm
@@ -79,7 +80,7 @@ class V16Adapter:
                 return transactions.can_encode(self._context, notice, refs)
             case MeterValuesNotice():
                 return all(self._context.utc(value.at) is not None for value in notice.meter_values)
-            case AuthorizeNotice() | StatusNotice():
+            case AuthorizeNotice() | StatusNotice() | VendorNotice():
                 return True
 
     def missing_time(self, notice: TransactionNotice) -> MissingTime | None:
@@ -95,6 +96,8 @@ class V16Adapter:
                 return authorize.encode(notice)
             case MeterValuesNotice():
                 return meter_values.encode_idle(self._context, notice)
+            case VendorNotice():
+                return vendor.encode(self._context.vendor_id, notice)
 
     def decode_reply(self, notice: Notice, call_index: int, payload: JsonObject, sending: Sending) -> Reply:
         decode_reply = CATALOG[_action_of(notice, call_index)].decode_reply
@@ -125,3 +128,5 @@ def _action_of(notice: Notice, call_index: int) -> str:
             return "Authorize"
         case MeterValuesNotice():
             return "MeterValues"
+        case VendorNotice():
+            return "DataTransfer"

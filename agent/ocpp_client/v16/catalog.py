@@ -1,5 +1,6 @@
 """Every message of 1.6 that this station sends or serves. What is not here is answered NotSupported."""
 
+from agent.ocpp_client import vendor
 from agent.ocpp_client.catalog import Codec, nothing_to_learn
 from agent.ocpp_client.v16 import authorize, commands, configuration, transactions
 from agent.ocpp_client.v16.context import Context
@@ -13,11 +14,11 @@ CATALOG: dict[str, Codec[Context]] = {
     "MeterValues": Codec(sent_for="Periodic (queued), clock-aligned and triggered values", decode_reply=nothing_to_learn),
     "StopTransaction": Codec(sent_for="A transaction ended; queued", decode_reply=transactions.decode_stop_reply),
     "DataTransfer": Codec(
-        sent_for="The station's own cost figure of a sold session (SessionCost)",
+        sent_for="The station's own cost figure of a sold session (SessionCost); the head of its chain of sessions (LedgerHead)",
         done_for="Answered UnknownVendorId: no vendor's messages are built",
         decode=commands.decode_data_transfer,
         encode_outcome=commands.encode_data_transfer,
-        decode_reply=nothing_to_learn,
+        decode_reply=vendor.decode_reply,
     ),
     "RemoteStartTransaction": commands.status_codec(
         "RemoteStartTransaction", commands.decode_remote_start, "Starts a session for a token; a charging profile in it is ignored"

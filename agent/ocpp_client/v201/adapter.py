@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from agent.domain.commands import Command, Outcome
-from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice
+from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice, StatusNotice, TransactionNotice, VendorNotice
 from agent.domain.variables import VariableDefinition
+from agent.ocpp_client import vendor
 from agent.ocpp_client.adapter import BootInfo, BootReply, Call, JsonObject, MissingTime, RemoteRefs, Reply, Sending, WireClock
 from agent.ocpp_client.catalog import Answered, decode_call, encode_outcome, incoming_messages, validated_reply
 from agent.ocpp_client.schemas import warm
@@ -54,7 +55,7 @@ class V201Adapter:
                 return not status.is_sent(notice) or self._context.utc(notice.at) is not None
             case MeterValuesNotice():
                 return all(self._context.utc(value.at) is not None for value in notice.meter_values)
-            case AuthorizeNotice():
+            case AuthorizeNotice() | VendorNotice():
                 return True
 
     def missing_time(self, notice: TransactionNotice) -> MissingTime | None:
@@ -70,6 +71,8 @@ class V201Adapter:
                 return authorize.encode(notice)
             case MeterValuesNotice():
                 return meter_values.encode_idle(self._context, notice)
+            case VendorNotice():
+                return vendor.encode(self._context.vendor_id, notice)
 
     def decode_reply(self, notice: Notice, call_index: int, payload: JsonObject, sending: Sending) -> Reply:
         decode_reply = CATALOG[_action_of(notice)].decode_reply
@@ -100,3 +103,5 @@ def _action_of(notice: Notice) -> str:
             return "Authorize"
         case MeterValuesNotice():
             return "MeterValues"
+        case VendorNotice():
+            return "DataTransfer"

@@ -1,5 +1,6 @@
 """Every message of 2.0.1 that this station sends or serves. What is not here is answered NotSupported."""
 
+from agent.ocpp_client import vendor
 from agent.ocpp_client.catalog import Codec, nothing_to_learn
 from agent.ocpp_client.v201 import authorize, commands, transactions, variables
 from agent.ocpp_client.v201.context import Context
@@ -38,8 +39,10 @@ CATALOG: dict[str, Codec[Context]] = {
         encode_outcome=commands.encode_trigger,
     ),
     "DataTransfer": Codec(
+        sent_for="The head of the station's chain of sessions (LedgerHead), where LedgerCtrlr.SendHead is set",
         done_for="Answered UnknownVendorId: no vendor's messages are built",
         decode=commands.decode_data_transfer,
         encode_outcome=commands.encode_data_transfer,
+        decode_reply=vendor.decode_reply,
     ),
 }
