@@ -39,6 +39,8 @@ class SimFault(StrEnum):
     METER_FROZEN = "meter_frozen"
     METER_NAN = "meter_nan"
     METER_WORD_SWAP = "meter_word_swap"
+    METER_ENERGY_WORDS = "meter_energy_words"
+    METER_NEGATIVE = "meter_negative"
     METER_RESET = "meter_reset"
     METER_JUMP = "meter_jump"
     METER_SWAP = "meter_swap"
@@ -79,6 +81,8 @@ CATALOGUE: Final[Mapping[SimFault, FaultSpec]] = {
     SimFault.METER_FROZEN: FaultSpec("the meter goes on answering with the values of this moment"),
     SimFault.METER_NAN: FaultSpec("the meter sends its marker for no value instead of every measurement"),
     SimFault.METER_WORD_SWAP: FaultSpec("the meter sends the registers of each value in the wrong order"),
+    SimFault.METER_ENERGY_WORDS: FaultSpec("the meter sends only the energy register with its words in the wrong order"),
+    SimFault.METER_NEGATIVE: FaultSpec("the meter sends the energy register with the wrong sign"),
     SimFault.METER_RESET: FaultSpec("the energy register starts again at 0; clearing changes nothing"),
     SimFault.METER_JUMP: FaultSpec("the energy register leaps 50 kWh ahead; clearing changes nothing"),
     SimFault.METER_SWAP: FaultSpec("another meter with another serial number and register; clearing puts the old serial number back"),

@@ -60,6 +60,10 @@ class MeterFault(StrEnum):
     """Another meter: the value is its serial number."""
     WORD_SWAP = "word_swap"
     """Sends the registers of each value in the wrong order."""
+    ENERGY_WORDS = "energy_words"
+    """Sends only the registers of the import energy in the wrong order."""
+    NEGATIVE = "negative"
+    """Sends the import energy with the wrong sign."""
     LOCKED = "locked"
     """Refuses to be read until registers are written; the value says which, as `ADDRESS=VALUE,VALUE`."""
     NAN = "nan"
@@ -161,7 +165,7 @@ class SimulatedMeter:
             voltage_v=now.voltage_v,
             current_a=now.current_a,
             power_w=now.power_w,
-            import_wh=now.import_wh + self._energy_offset_wh,
+            import_wh=(now.import_wh + self._energy_offset_wh) * (-1 if MeterFault.NEGATIVE in self._faults else 1),
             export_wh=now.export_wh,
             frequency_hz=now.frequency_hz,
             serial_number=self._faults.get(MeterFault.SERIAL_SWAP) or now.serial_number,
@@ -170,11 +174,13 @@ class SimulatedMeter:
 
 # ------------------------------------------------------------------------------------------------- register images
 SDM_HOLES: Final = (0x2C, 0x32, 0x36, 0x3A, 0x40, 0x44)
+SDM_ENERGY_ADDRESS: Final = 0x48
 SDM_SERIAL_ADDRESS: Final = 0xFC00
 EM_CODE_ADDRESS: Final = 0x000B
 EM_CODE_ALONE: Final = 0
 """Not a function code: 000Bh read alone is the identification code, read with 000Ah the high word of V L3-L1 (manual 2.8)."""
 EM_CODE_EM340: Final = 341
+EM_ENERGY_ADDRESS: Final = 0x34
 EM_SERIAL_ADDRESS: Final = 0x5000
 EM_SERIAL_LENGTH: Final = 7
 NO_INT32: Final = 0x7FFFFFFF
@@ -199,8 +205,9 @@ def encode_sdm630(now: MeterSnapshot, faults: Mapping[MeterFault, str]) -> Image
     values |= {0x46: now.frequency_hz, 0x48: kwh[0], 0x4A: kwh[1], 0x156: sum(kwh, Decimal(0))}
     image: Image = {}
     for address, value in values.items():
+        wrong = _energy_words(faults, is_energy=address == SDM_ENERGY_ADDRESS)
         raw = b"\x7f\xc0\x00\x00" if MeterFault.NAN in faults else struct.pack(">f", float(value))
-        _put(image, 4, address, struct.unpack(">2H", raw), faults)
+        _put(image, 4, address, struct.unpack(">2H", raw), wrong)
     digits = "".join(one for one in now.serial_number if one.isdigit()) or "0"
     _put(image, 3, SDM_SERIAL_ADDRESS, divmod(int(digits) % 2**32, 2**16), {})
     return image
@@ -226,8 +233,9 @@ def encode_em340(now: MeterSnapshot, faults: Mapping[MeterFault, str]) -> Image:
     image: Image = {}
     for address, value in tenths.items():
         raw = NO_INT32 if MeterFault.NAN in faults else int(value.to_integral_value(ROUND_HALF_EVEN)) % 2**32
+        wrong = _energy_words(faults, is_energy=address == EM_ENERGY_ADDRESS)
         for function in READ_FUNCTIONS:
-            _put(image, function, address, (raw % 2**16, raw // 2**16), faults)
+            _put(image, function, address, (raw % 2**16, raw // 2**16), wrong)
     for address, value in short.items():
         raw = NO_INT16 if MeterFault.NAN in faults else int(value.to_integral_value(ROUND_HALF_EVEN)) % 2**16
         for function in READ_FUNCTIONS:
@@ -237,6 +245,10 @@ def encode_em340(now: MeterSnapshot, faults: Mapping[MeterFault, str]) -> Image:
     for function in READ_FUNCTIONS:
         _put(image, function, EM_SERIAL_ADDRESS, tuple(letters), {})
     return image
+
+
+def _energy_words(faults: Mapping[MeterFault, str], *, is_energy: bool) -> Mapping[MeterFault, str]:
+    return {MeterFault.WORD_SWAP: ""} if is_energy and MeterFault.ENERGY_WORDS in faults else faults
 
 
 def _put(image: Image, function: int, address: int, words: Words, faults: Mapping[MeterFault, str]) -> None:

@@ -32,6 +32,8 @@ METER_FAULTS: Final = {
     SimFault.METER_FROZEN: MeterFault.FROZEN,
     SimFault.METER_NAN: MeterFault.NAN,
     SimFault.METER_WORD_SWAP: MeterFault.WORD_SWAP,
+    SimFault.METER_ENERGY_WORDS: MeterFault.ENERGY_WORDS,
+    SimFault.METER_NEGATIVE: MeterFault.NEGATIVE,
 }
 """Faults of the meter itself; a reset, a jump and a swap happen to the register, in the world."""
 

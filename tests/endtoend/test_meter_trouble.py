@@ -123,3 +123,8 @@ async def test_a_register_that_begins_anew_ends_the_session_at_the_last_good_val
         await charger.watch(charger.is_free, "the EVSE is free again, with the new register")
         (stored,) = await charger.sessions()
         assert stored["meter_serial_number"] == "24115071", "the meter that began it"
+        old, new = stored["segments"]
+        assert (old["is_billed"], old["serial_number"], old["ended_by"]) == (True, "24115071", kind.removeprefix("meter_"))
+        assert (old["start_wh"], old["stop_wh"]) == (stored["register_start_wh"], stored["register_stop_wh"])
+        assert (new["is_billed"], new["ended_by"]) == (False, None)
+        assert Decimal(new["start_wh"]) < Decimal(new["stop_wh"]), "what flowed until the contactor was open is in the books"

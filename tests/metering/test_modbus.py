@@ -259,6 +259,33 @@ def test_new_register_is_told_with_last_good_and_first_new(template: str, regist
     on_tcp(story, template)
 
 
+@pytest.mark.pain(54)
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(
+    ("fault", "says"), [(MeterFault.ENERGY_WORDS, "does not continue the one before (words)"), (MeterFault.NEGATIVE, "is negative")]
+)
+def test_register_with_wrong_words_or_sign_is_named_and_never_good(
+    template: str, fault: MeterFault, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.seconds(5.5)
+        before = rig.sink.good[-1].energy_wh
+        rig.simulated.set_fault(fault)
+        await rig.seconds(30)
+        assert rig.sink.good[-1].energy_wh == before, "not one of them"
+        (reason,) = rig.sink.lost
+        assert says in reason
+        assert f"register {before} Wh, then " in reason
+        rig.simulated.clear_fault(fault)
+        await rig.seconds(3)
+        assert rig.sink.recovered == 1
+        assert rig.sink.breaks == []
+
+    on_tcp(story, template)
+    doubts = [record for record in caplog.records if record.getMessage().startswith("meter doubted")]
+    assert len(doubts) == 1, "once, not every second"
+
+
 def test_rollover_is_told() -> None:
     async def story(rig: Rig) -> None:
         rig.simulated.set_energy(Decimal(9_999_990))
