@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 
 Row = Mapping[str, object]
+SHOWN_FROM_PERCENT = 50
+"""How full the queue is matters from here on."""
 
 
 def render(method: str, result: object) -> str:
@@ -105,6 +107,8 @@ def _tls(tls: Row) -> Iterator[str]:
 
 def _storage(storage: Row) -> Iterator[str]:
     waiting = _count(storage["queued"], "message waits", "messages wait")
+    percent = int(str(storage["queued"])) * 100 // int(str(storage["queue_room"]))
+    waiting += f" ({percent} % of the room)" if percent >= SHOWN_FROM_PERCENT else ""
     letters = _count(storage["dead_letters"], "dead letter", "dead letters")
     if storage["is_durable"]:
         yield f"storage   good, {waiting}, {letters}, {_show(storage['path'])}"

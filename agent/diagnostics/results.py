@@ -77,6 +77,7 @@ _STORAGE: Final = _object(
     trouble=_TEXT,
     busy_s=_number("how long the unit of work under way has taken, s"),
     queued=_COUNT,
+    queue_room={"type": "integer", "minimum": 1, "description": "messages that may wait before periodic values are thinned"},
     path=_or_null(_TEXT),
     dead_letters=_or_null(_COUNT),
     thinned=_or_null(_COUNT),

@@ -63,6 +63,7 @@ from agent.runtime.certificates import INSECURE, CertificateWatch
 from agent.runtime.clock import BoardClock, Clock, SystemClock, kernel_boot_id
 from agent.runtime.engine import Engine, Hooks
 from agent.runtime.keeper import Csms, Keeper, KeeperSettings
+from agent.runtime.queue_gauge import QueueGauge
 from agent.runtime.recorder import FRAMES, Recorder
 from agent.runtime.timekeeper import LOOK_S, Timekeeper
 from agent.runtime.variables import initial_variables
@@ -425,9 +426,10 @@ class App:
     async def _keep_time(self) -> None:
         # What it asks the kernel with is imported then; the first message does not wait for it.
         await self._first_message()
-        watch = CertificateWatch(self.engine)
+        watch, gauge = CertificateWatch(self.engine), QueueGauge(self.engine)
         while True:
             self.timekeeper.look()
+            gauge.look(self.store.queue_depth, self.store.queue_room)
             watch.look(self.client.status().chain, self.clock.now().utc)
             await asyncio.sleep(LOOK_S)
 

@@ -194,6 +194,7 @@ class Diagnosis:
             "trouble": mask.text(store.trouble),
             "busy_s": round(store.busy_s, 1),
             "queued": store.queue_depth,
+            "queue_room": store.queue_room,
         }
         try:
             async with asyncio.timeout(STORE_S):

@@ -238,6 +238,11 @@ class Store:
         """Rows that wait for delivery."""
         return self._books.depth - len(self._gone())
 
+    @property
+    def queue_room(self) -> int:
+        """How many rows may wait before periodic values are thinned."""
+        return tables.MAX_QUEUED
+
     async def resend_dead(self, row_id: int) -> None:
         """Put a dead letter, with everything dead or held of its transaction, at the end of the queue under new row ids.
 

@@ -50,7 +50,7 @@ def test_status_in_trouble() -> None:
         "          cure: check the network and ocpp.url; the CSMS may be down",
         "          TLS: nobody has said what time it is; the certificates are judged again when somebody does",
         "storage   FAILED: the disk is full",
-        "          3 messages wait, - dead letters",
+        "          3 messages wait (75 % of the room), - dead letters",
         "FAULT     EmergencyStop: the button is pressed, for 61 s",
     ]
 
