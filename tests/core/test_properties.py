@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core import variables as var
-from agent.core.state import EvseConfig, Phase, Stop, StopStage
+from agent.core.state import EvseConfig, Phase, PowerLossPolicy, Stop, StopStage
 from agent.core.station import new_station, step
 from agent.core.view import station_view
 from agent.core.why import chain
@@ -17,8 +17,9 @@ from agent.domain.connector import FaultKind, OperationalStatus
 from agent.domain.events import FaultCleared, FaultRaised, LinkChanged, LinkState, MeterLost, StoreFailed, StoreRecovered
 from agent.domain.ids import ConnectorId, EvseId
 from agent.domain.interlock import InterlockInputs, interlock
-from agent.domain.notices import AuthorizeNotice
+from agent.domain.notices import AuthorizeNotice, TransactionNotice
 from agent.domain.pilot import PilotState
+from agent.domain.records import Recovered
 from agent.domain.transaction import TransactionEventType
 from tests.core.rig import EVSE1, PRICED, Rig
 
@@ -131,9 +132,13 @@ def check(rig: Rig) -> None:
 
 
 def check_notices(rig: Rig) -> None:
+    check_told(rig.notices(), rig)
+
+
+def check_told(told: list[TransactionNotice], rig: Rig) -> None:
     by_transaction: dict[str, list[TransactionEventType]] = {}
     numbers: dict[str, list[int]] = {}
-    for notice in rig.notices():
+    for notice in told:
         by_transaction.setdefault(notice.transaction_id, []).append(notice.event_type)
         numbers.setdefault(notice.transaction_id, []).append(notice.seq_no)
     for transaction_id, kinds in by_transaction.items():
@@ -148,13 +153,68 @@ def check_notices(rig: Rig) -> None:
             assert rig.evse.transaction is not None
             assert rig.evse.transaction.transaction_id == transaction_id
         assert numbers[transaction_id] == list(range(len(kinds)))
-    starts = {n.transaction_id: n.register_wh for n in rig.notices() if n.event_type is TransactionEventType.STARTED}
-    for notice in rig.notices():
+    starts = {n.transaction_id: n.register_wh for n in told if n.event_type is TransactionEventType.STARTED}
+    for notice in told:
         if notice.event_type is TransactionEventType.ENDED:
             assert notice.register_wh is not None
             assert notice.register_wh >= (starts[notice.transaction_id] or 0), "energy never falls"
             cost = notice.cost
             assert cost is None or cost.energy_wh == notice.register_wh - (starts[notice.transaction_id] or 0)
+
+
+# Most runs shall have something to go on with.
+FEW = st.one_of(st.just([]), st.lists(ACTIONS, max_size=4))
+FIRST_PILOT = st.sampled_from((PilotState.C, PilotState.C, PilotState.C, PilotState.B, PilotState.A, PilotState.E, None))
+
+
+@settings(max_examples=150)
+@given(
+    first=FEW,
+    cuts=st.lists(
+        st.tuples(
+            st.sampled_from(("boot-1", "boot-2", "boot-3")),
+            st.sampled_from((1_000, 70_000, 3_600_000)),
+            FIRST_PILOT,
+            st.booleans(),
+            FEW,
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    policy=st.sampled_from(PowerLossPolicy),
+)
+def test_safe_and_paired_over_every_cut(
+    first: list[tuple[str, object]],
+    cuts: list[tuple[str, int, PilotState | None, bool, list[tuple[str, object]]]],
+    policy: PowerLossPolicy,
+) -> None:
+    """The same rules over up to three cuts at any moment, in any boot, with any pilot afterwards: one Start, one End, no energy unpaid."""
+    rig = Rig(values={**PRICED, var.TX_UPDATED_INTERVAL: "5"})
+    for action in (*SESSION, *first):
+        act(rig, action)
+    told = list(rig.notices())
+    for boot_id, away_ms, pilot, clock_is_known, actions in cuts:
+        before = rig
+        record = before.evse.transaction
+        open_ones = () if record is None or not before.evse.has_transaction else (record,)
+        gone = before.at.plus_ms(away_ms)
+        rig = Rig(
+            values={**PRICED, var.TX_UPDATED_INTERVAL: "5"},
+            config={"power_loss_policy": policy},
+            boot_id=boot_id,
+            first_ms=gone.mono_ms if boot_id == before.boot_id else 3_000,
+            utc=gone.utc if clock_is_known else None,
+            recovered=Recovered(station=before.station.record, cache=tuple(before.station.cache.values()), transactions=open_ones),
+            first_pilot=pilot,
+        )
+        rig.energy = dict(before.energy)
+        rig._ids = before._ids + 1_000
+        rig.online()
+        for action in (*actions, ("pass", 65_000)):
+            act(rig, action)
+            check(rig)
+        told += rig.notices()
+    check_told(told, rig)
 
 
 CONFIGS = st.sampled_from(

@@ -403,6 +403,44 @@ class TestDeauthorized:
 
 
 class TestMeter:
+    @pytest.mark.pain(18)
+    def test_the_stop_register_is_read_when_nothing_flows_any_more(self) -> None:
+        """Neither a reading of the ramp-down nor one while the meter still counts: the next session begins where this one ended."""
+        rig = online()
+        rig.charge()
+        rig.pass_ms(30_000)
+        rig.swipe()
+        rig.pass_ms(5_900)
+        assert rig.boards[EVSE1].is_closed, "the vehicle goes on drawing"
+        rig.pass_ms(200, reads=False)
+        assert not rig.boards[EVSE1].is_closed
+        rig.read()
+        rig.energy[EVSE1] += 2  # what the meter had not counted yet
+        assert rig.evse.has_transaction, "a reading of this moment is not the last"
+        rig.pass_ms(3_000)
+        ended = rig.notices()[-1]
+        assert (ended.event_type, ended.register_wh) == (TransactionEventType.ENDED, int(rig.energy[EVSE1]))
+        rig.unplug()
+        rig.plug()
+        rig.swipe(OTHER)
+        rig.answer_authorize()
+        assert rig.notices()[-1].event_type is TransactionEventType.STARTED
+        assert rig.notices()[-1].register_wh == ended.register_wh
+
+    @pytest.mark.pain(17)
+    def test_a_vehicle_that_is_plugged_in_at_the_boot_starts_with_a_register_that_was_read(self) -> None:
+        """The CSMS starts it before the meter has answered: no placeholder, neither in the begin nor in the end."""
+        rig = Rig(first_pilot=PilotState.C)
+        rig.online()
+        rig.command(RequestStart(id_token=TAG, evse_id=EVSE1))
+        rig.pass_ms(3_500, reads=False)
+        assert (rig.notices(), rig.boards[EVSE1].is_closed) == ([], False)
+        rig.read()
+        rig.pass_ms(10_000, reads=False)
+        assert rig.notices()[0].register_wh == 1_000_000
+        assert rig.notices()[0].meter_values[0].quantities[0].value == 1_000_000
+
+    @pytest.mark.pain(17)
     def test_no_register_no_start(self) -> None:
         rig = Rig()
         rig.online()
@@ -437,6 +475,7 @@ class TestMeter:
         assert rig.evse.has_transaction is runs
 
     @pytest.mark.pain(49)
+    @pytest.mark.pain(17)
     def test_no_value_is_sent_that_was_not_read(self) -> None:
         rig = online(values={var.TX_UPDATED_INTERVAL: "10"}, config={"on_meter_loss": MeterLossPolicy.CONTINUE})
         rig.charge()
