@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import authorization, availability, sampling, status, transactions
+from agent.core import authorization, availability, limits, sampling, status, transactions
 from agent.core import evse as session
 from agent.core import variables as var
 from agent.core.state import Authorization, AuthorizationState, Evse, Phase, Turn
@@ -15,6 +15,7 @@ from agent.domain.commands import (
     DataTransferOutcome,
     GetVariables,
     GetVariablesOutcome,
+    LimitTransaction,
     Outcome,
     RequestStart,
     RequestStop,
@@ -47,6 +48,8 @@ def _outcome(turn: Turn, event: CommandReceived) -> Outcome | None:
     match event.command:
         case RequestStart() as command:
             return _start(turn, event, command)
+        case LimitTransaction() as command:
+            return limits.announced(turn, command)
         case RequestStop() as command:
             return _stop(turn, command)
         case ChangeAvailability() as command:
@@ -80,6 +83,11 @@ def _start(turn: Turn, event: CommandReceived, command: RequestStart) -> StatusO
     if blocker is not None:
         running = evse.transaction.transaction_id if evse.has_transaction and evse.transaction is not None else None
         return StatusOutcome(status=CommandStatus.REJECTED, reason=blocker, transaction_id=running)
+    tariff = transactions.price_now(turn.station.variables)
+    limit = command.limit or transactions.announced_limit(turn.station, command.id_token)
+    why = limits.objection(limit, tariff)
+    if why is not None:
+        return StatusOutcome(status=CommandStatus.REJECTED, reason=why)
     asked = Authorization(
         id_token=command.id_token,
         state=AuthorizationState.PENDING,
@@ -89,7 +97,8 @@ def _start(turn: Turn, event: CommandReceived, command: RequestStart) -> StatusO
         group_id_token=command.group_id_token,
         remote_start_id=command.remote_start_id,
         is_remote=True,
-        tariff=transactions.price_now(turn.station.variables),
+        tariff=tariff,
+        limit=limit,
     )
     if turn.station.variables.boolean(var.AUTHORIZE_REMOTE_START):
         authorization.ask(turn, evse, asked)

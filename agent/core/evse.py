@@ -7,7 +7,7 @@ conditions allow and then derives what pilot, contactor and lock have to be. Out
 from dataclasses import replace
 from decimal import Decimal
 
-from agent.core import availability, control_pilot, recovery, sampling, segments, status, transactions
+from agent.core import availability, control_pilot, limits, recovery, sampling, segments, status, transactions
 from agent.core import variables as var
 from agent.core.state import Authorization, AuthorizationState, Evse, Fault, Phase, Refusal, Stop, StopStage, Turn
 from agent.domain.commands import CommandStatus, StatusOutcome
@@ -207,6 +207,10 @@ def _free(turn: Turn, evse: Evse) -> Evse:
 
 
 def _transaction(turn: Turn, evse: Evse) -> Evse:
+    limit = limits.reached(turn, evse)
+    if limit is not None:
+        turn.remark("limit_reached", evse, f"{limit[0]}: what the driver agreed to")
+        return _stopping(turn, request_stop(turn, evse, *limit))
     if evse.meter_lost_at is None or evse.transaction is None:
         return evse
     config = turn.station.config

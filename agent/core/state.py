@@ -8,7 +8,7 @@ from enum import StrEnum
 from agent.core.control_pilot import ControlPilot
 from agent.core.variables import Variables
 from agent.domain.authorization import IdToken
-from agent.domain.commands import ResetKind
+from agent.domain.commands import LimitTransaction, ResetKind
 from agent.domain.connector import FaultKind
 from agent.domain.effects import Effect, Remark
 from agent.domain.events import LinkState
@@ -19,7 +19,7 @@ from agent.domain.pilot import X1, PilotOutput
 from agent.domain.records import CacheEntry, EvseRecord, StationRecord
 from agent.domain.tariff import SessionCost, Tariff
 from agent.domain.time import Instant
-from agent.domain.transaction import StoppedReason, TransactionRecord, TriggerReason
+from agent.domain.transaction import StoppedReason, TransactionLimit, TransactionRecord, TriggerReason
 from agent.domain.values import dataclass
 
 FIRST_CONNECTOR = ConnectorId(1)
@@ -93,6 +93,7 @@ class Authorization:
     is_remote: bool = False
     is_offline: bool = False
     tariff: Tariff | None = None
+    limit: TransactionLimit | None = None
 
 
 class Phase(StrEnum):
@@ -247,6 +248,7 @@ class Station:
     has_left: bool = False
     aligned_at: Instant | None = None
     station_reported: StatusNotice | None = None
+    limits: tuple[LimitTransaction, ...] = ()
 
     @property
     def is_online(self) -> bool:

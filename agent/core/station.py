@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import authorization, commands, control_pilot, recovery, sampling, segments, status
+from agent.core import authorization, commands, control_pilot, limits, recovery, sampling, segments, status
 from agent.core import evse as session
 from agent.core.state import Evse, Fault, MeterLossPolicy, Phase, Station, StationConfig, StopStage, Turn
 from agent.core.variables import Variables
@@ -97,6 +97,8 @@ def _transaction_deadlines(station: Station, evse: Evse) -> Iterable[Instant | N
     if evse.suspended_at is not None and evse.suspended_reason is not None and evse.contactor_commanded:
         yield evse.suspended_at.plus_ms(session.RAMP_DOWN_MS)
     record = evse.transaction
+    if record is not None:
+        yield limits.deadline(evse, record)
     if record is not None and record.charging_state == "EVConnected":
         yield session.wake_up_deadline(record.started_at)
 

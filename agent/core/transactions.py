@@ -4,14 +4,15 @@ from dataclasses import replace
 from decimal import Decimal
 
 from agent.core import variables as var
-from agent.core.state import Authorization, Evse, Phase, Receipt, Stop, Turn
+from agent.core.state import Authorization, Evse, Phase, Receipt, Station, Stop, Turn
 from agent.core.tariff import session_cost
+from agent.domain.authorization import IdToken
 from agent.domain.effects import Enqueue
 from agent.domain.metering import Measurand, MeterValue, Quantity, Reading, ReadingContext, billed_wh, whole_wh
 from agent.domain.notices import TransactionNotice
 from agent.domain.tariff import SessionCost, Tariff
 from agent.domain.time import Instant
-from agent.domain.transaction import ChargingState, TransactionEventType, TransactionRecord, TriggerReason
+from agent.domain.transaction import ChargingState, TransactionEventType, TransactionLimit, TransactionRecord, TriggerReason
 from agent.domain.variables import VariableKey
 
 _MINUTES_PER_HOUR = 60
@@ -75,7 +76,10 @@ def begin(turn: Turn, evse: Evse, authorization: Authorization, reading: Reading
         remote_start_id=authorization.remote_start_id,
         tariff=authorization.tariff or price_now(turn.station.variables),
         started_offline=authorization.is_offline,
+        limit=authorization.limit or announced_limit(turn.station, authorization.id_token),
     )
+    others = tuple(one for one in turn.station.limits if not one.id_token.same_as(authorization.id_token))
+    turn.station = turn.station if others == turn.station.limits else replace(turn.station, limits=others)
     plugged_last = evse.plugged_at is not None and evse.plugged_at.ms_since(authorization.since) > 0
     if authorization.is_remote:
         trigger = TriggerReason.REMOTE_START
@@ -102,6 +106,11 @@ def begin(turn: Turn, evse: Evse, authorization: Authorization, reading: Reading
     )
     turn.remark("transaction_started", evse, f"register {reading.energy_wh} Wh, trigger {trigger}")
     return _enqueue(turn, evse, TransactionEventType.STARTED, trigger, turn.at, values=() if value is None else (value,))
+
+
+def announced_limit(station: Station, id_token: IdToken) -> TransactionLimit | None:
+    """The limit that was told for a token's next transaction."""
+    return next((one.limit for one in station.limits if one.id_token.same_as(id_token)), None)
 
 
 def next_sample(turn: Turn, interval: VariableKey) -> Instant | None:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from agent.domain.authorization import IdToken
 from agent.domain.connector import OperationalStatus
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
+from agent.domain.transaction import TransactionLimit
 from agent.domain.values import dataclass
 from agent.domain.variables import GetVariableStatus, Mutability, SetVariableStatus, ValueSource, VariableKey
 
@@ -20,6 +21,15 @@ class RequestStart:
     evse_id: EvseId | None = None
     remote_start_id: int | None = None
     group_id_token: IdToken | None = None
+    limit: TransactionLimit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitTransaction:
+    """What the transaction of a token may take at most: of the one that runs, or of the next one. Outcome: DataTransferOutcome."""
+
+    id_token: IdToken
+    limit: TransactionLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +131,7 @@ class TriggerMessage:
 
 Command = (
     RequestStart
+    | LimitTransaction
     | RequestStop
     | ChangeAvailability
     | Reset

@@ -80,6 +80,18 @@ class StoppedReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionLimit:
+    """What a driver agreed to at most (the words of OCPP 2.1 TransactionLimitType); None where there is no such limit.
+
+    `max_cost` is gross, in the currency of the tariff.
+    """
+
+    max_energy_wh: int | None = None
+    max_time_s: int | None = None
+    max_cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopBegun:
     """A stop that was ordered: whatever happens before its last register is read, this is why the transaction ends."""
 
@@ -103,7 +115,7 @@ class TransactionRecord:
     `stop_begun` is the stop that was ordered and is not over. `interrupted_by` is why the contactor opened without a stop, where that is
     known: the power-fail input said so. `resumed_at` is the moment since which the transaction runs again after
     an interruption; `served_ms` is how long it ran before that, so that time without power is never billed. `is_deauthorized`: the CSMS
-    refused its token and it is only suspended.
+    refused its token and it is only suspended. `limit` is what it may take at most.
     """
 
     transaction_id: TransactionId
@@ -133,6 +145,7 @@ class TransactionRecord:
     resumed_at: Instant | None = None
     served_ms: int = 0
     is_deauthorized: bool = False
+    limit: TransactionLimit | None = None
     segments: tuple[MeterSegment, ...] = ()
 
     @property

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TypeVar, cast
 
+from agent.domain.transaction import TransactionLimit
 from agent.ocpp_client.adapter import JsonObject
 
 T = TypeVar("T")
 
+NOTHING_ALLOWED = TransactionLimit(max_energy_wh=0)
+_TOO_MUCH = Decimal(10**12)
 _MAX_DECIMALS = Decimal("0.001")
 """Finer than any meter template reads; keeps quotients of scaled registers short."""
 
@@ -49,6 +52,33 @@ def child(payload: JsonObject, name: str) -> JsonObject:
 def maybe_child(payload: JsonObject, name: str) -> JsonObject | None:
     """An object, None where it is absent."""
     return child(payload, name) if name in payload else None
+
+
+def transaction_limit(payload: JsonObject) -> TransactionLimit:
+    """`maxEnergy` in Wh, `maxTime` in s, `maxCost` gross, as numbers or decimal text (2.1 TransactionLimitType).
+
+    What cannot be read allows nothing: a start under it is refused, and never goes without it.
+    """
+    try:
+        energy, seconds, cost = (_maybe_number(payload.get(name)) for name in ("maxEnergy", "maxTime", "maxCost"))
+        if (energy, seconds, cost) == (None, None, None):
+            return NOTHING_ALLOWED
+        return TransactionLimit(
+            max_energy_wh=None if energy is None else int(energy), max_time_s=None if seconds is None else int(seconds), max_cost=cost
+        )
+    except (ArithmeticError, TypeError, ValueError):
+        return NOTHING_ALLOWED
+
+
+def _maybe_number(value: object) -> Decimal | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise TypeError(value)
+    number = Decimal(value)
+    if not number.is_finite() or abs(number) >= _TOO_MUCH:
+        raise ValueError(value)
+    return number
 
 
 def children(payload: JsonObject, name: str) -> Sequence[JsonObject]:

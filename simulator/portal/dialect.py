@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 from agent.domain.tariff import Tariff
@@ -58,8 +59,12 @@ class Dialect(Protocol):
         """Enter a call other than BootNotification and answer it. Raises WireError."""
         ...
 
-    def remote_start(self, evse: int, id_token: str, remote_start_id: int) -> Command:
-        """Start a session for a token."""
+    def remote_start(self, evse: int, id_token: str, remote_start_id: int, max_cost: Decimal | None = None) -> Command:
+        """Start a session for a token; `max_cost` is what was authorised for it, where the version has room for that."""
+        ...
+
+    def announce_limit(self, id_token: str, max_cost: Decimal) -> Command | None:
+        """What goes before a start whose version has no room for the limit; None where it has."""
         ...
 
     def remote_stop(self, wire_id: str) -> Command:

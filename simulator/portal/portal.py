@@ -422,7 +422,11 @@ class Portal:
         try:
             if link is None:
                 raise ChargerOfflineError(payment.station, "remote start")
-            command = link.dialect.remote_start(payment.evse, payment.id_token, payment.payment_id)
+            announcement = link.dialect.announce_limit(payment.id_token, payment.authorized)
+            if announcement is not None:
+                with suppress(CommandRefusedError):  # of another make: then only the portal keeps the limit
+                    await link.call(announcement.action, announcement.payload)
+            command = link.dialect.remote_start(payment.evse, payment.id_token, payment.payment_id, payment.authorized)
             answer = await link.call(command.action, command.payload)
         except (ChargerOfflineError, CommandRefusedError) as error:
             self._void(payment.key, error.reason)

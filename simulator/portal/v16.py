@@ -1,5 +1,6 @@
 """OCPP 1.6J on the portal's side."""
 
+import json
 from datetime import datetime
 from decimal import Decimal
 
@@ -24,7 +25,7 @@ from simulator.portal.fields import (
 from simulator.portal.ledger import ledger_head
 from simulator.portal.money import price_text
 from simulator.portal.transactions import Meter, Start, Stop
-from simulator.portal.wire import Json, dumps
+from simulator.portal.wire import Json, dumps, plain
 
 _EMPTY_ANSWERS = frozenset(
     {
@@ -76,10 +77,15 @@ class Dialect16:
                 code, description = "NotSupported", f"this portal does not serve {action}"
                 raise WireError(code, description)
 
-    def remote_start(self, evse: int, id_token: str, remote_start_id: int) -> Command:
+    def remote_start(self, evse: int, id_token: str, remote_start_id: int, max_cost: Decimal | None = None) -> Command:
         """1.6 has no number for remote starts: the token alone tells the payment."""
-        del remote_start_id
+        del remote_start_id, max_cost
         return Command("RemoteStartTransaction", {"connectorId": evse, "idTag": id_token})
+
+    def announce_limit(self, id_token: str, max_cost: Decimal) -> Command | None:
+        """A vendor's message; a charger that does not know it says so, and the portal stops the session itself."""
+        data = json.dumps({"idTag": id_token, "maxCost": plain(max_cost)}, separators=(",", ":"))
+        return Command("DataTransfer", {"vendorId": COST_VENDOR, "messageId": "TransactionLimit", "data": data})
 
     def remote_stop(self, wire_id: str) -> Command:
         """The transactionId is the portal's own number."""

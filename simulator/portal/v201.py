@@ -69,10 +69,18 @@ class Dialect201:
                 code, description = "NotSupported", f"this portal does not serve {action}"
                 raise WireError(code, description)
 
-    def remote_start(self, evse: int, id_token: str, remote_start_id: int) -> Command:
-        """Type Central: 2.0.1 has no DirectPayment."""
+    def remote_start(self, evse: int, id_token: str, remote_start_id: int, max_cost: Decimal | None = None) -> Command:
+        """Type Central: 2.0.1 has no DirectPayment. `transactionLimit` is 2.1's, as custom data."""
         token: Json = {"idToken": id_token, "type": "Central"}
-        return Command("RequestStartTransaction", {"evseId": evse, "remoteStartId": remote_start_id, "idToken": token})
+        payload: dict[str, Json] = {"evseId": evse, "remoteStartId": remote_start_id, "idToken": token}
+        if max_cost is not None:
+            payload["customData"] = {"vendorId": COST_VENDOR, "transactionLimit": {"maxCost": plain(max_cost)}}
+        return Command("RequestStartTransaction", payload)
+
+    def announce_limit(self, id_token: str, max_cost: Decimal) -> Command | None:
+        """The start itself carries it."""
+        del id_token, max_cost
+        return None
 
     def remote_stop(self, wire_id: str) -> Command:
         """The transactionId is the charger's."""

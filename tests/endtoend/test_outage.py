@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.demo.site import TARIFF
 from simulator.portal import PaymentState
 from tests.endtoend.conftest import Template
 from tests.endtoend.prepared import running
@@ -166,3 +167,27 @@ async def test_a_half_open_link_is_found_by_our_own_pings(template: Template, tm
         await charger.control("network.up")
         await charger.link_is("accepted")
         await charger.watch(charger.is_free, "the code is shown again")
+
+
+@pytest.mark.pain(19)
+@pytest.mark.parametrize(("version", "reason"), [("1.6", "Other"), ("2.0.1", "LocalOutOfCredit")])
+async def test_what_was_authorised_is_kept_without_the_network(template: Template, tmp_path: Path, version: str, reason: str) -> None:
+    """The portal cannot stop it any more: the charger ends the session below the hold by itself, and everything is collected."""
+    async with running(await template(version), tmp_path / "c", version=version) as charger:
+        charger.portal.set_group_price(TARIFF, authorize_amount=TARIFF.price_session + 1)
+        before = await charger.register()
+        key = await charger.session()
+        await charger.control("network.down", mode="blackhole")
+        await charger.watch(lambda: charger.screen_is("finished"), "the session ended by itself")
+        assert not (await charger.world_evse())["contactor"]["is_closed"]
+        await charger.control("network.up")
+        payment = await charger.settled(key)
+        await charger.unplug()
+        await charger.watch(charger.is_free, "the EVSE is free again")
+        found = await charger.differences(before, key)
+        assert [text for text in found if not text.startswith("reason: store LocalOutOfCredit")] == [], "1.6 has no word for it"
+        (row,) = charger.portal.books()
+        assert row.stop_reason == reason
+        assert row.session_gross is not None
+        assert row.session_gross <= payment.authorized
+        assert not row.uncollected

@@ -48,6 +48,7 @@ def test_without_a_price_the_charger_is_not_public() -> None:
 def test_every_command_satisfies_the_official_schema() -> None:
     commands = [
         DIALECT.remote_start(1, "QR-0123456789ABCD", 7),
+        *filter(None, [DIALECT.announce_limit("QR-0123456789ABCD", Decimal("500.00"))]),
         DIALECT.remote_stop("1001"),
         *DIALECT.set_settings(DIALECT.public_settings(PUBLIC)),
         DIALECT.get_settings(()),

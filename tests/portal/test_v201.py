@@ -1,6 +1,7 @@
 """OCPP 2.0.1 names and values."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ def test_all_settings_go_in_one_request() -> None:
 def test_every_command_satisfies_the_official_schema() -> None:
     commands = [
         DIALECT.remote_start(1, "QR-0123456789ABCD", 7),
+        DIALECT.remote_start(1, "QR-0123456789ABCD", 7, Decimal("500.00")),
         DIALECT.remote_stop("tx-1"),
         DIALECT.get_settings(("OCPPCommCtrlr.HeartbeatInterval", "TariffCostCtrlr.OfflineChargingPrice[kWhPrice]")),
         DIALECT.change_availability(0, operative=False),

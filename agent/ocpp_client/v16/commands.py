@@ -1,7 +1,10 @@
 """What a CSMS of 1.6 asks beside configuration, and the words with which it is answered."""
 
+import json
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
+from typing import Final
 
 from agent.domain.authorization import IdToken, IdTokenType
 from agent.domain.commands import (
@@ -11,6 +14,7 @@ from agent.domain.commands import (
     CommandStatus,
     DataTransfer,
     DataTransferOutcome,
+    LimitTransaction,
     RequestStart,
     RequestStop,
     Reset,
@@ -22,11 +26,15 @@ from agent.domain.commands import (
 from agent.domain.connector import OperationalStatus
 from agent.ocpp_client.adapter import JsonObject, OcppCallError
 from agent.ocpp_client.catalog import Asked, Codec, Done, unexpected
-from agent.ocpp_client.fields import integer, maybe_integer, maybe_text, text
+from agent.ocpp_client.fields import NOTHING_ALLOWED, integer, maybe_integer, maybe_text, text, transaction_limit
 from agent.ocpp_client.v16.context import FIRST_CONNECTOR, WHOLE_STATION, Context
 
 TRIGGERS = frozenset({"BootNotification", "Heartbeat", "StatusNotification", "MeterValues"})
 """What can be asked for; the firmware and diagnostics messages are answered NotImplemented (1.6 7.46)."""
+
+LIMIT_MESSAGE: Final = "TransactionLimit"
+LONGEST_LIMIT: Final = 400
+"""Characters; also the deepest nesting that is ever tried to be read."""
 
 _YES_OR_NO = {CommandStatus.ACCEPTED: "Accepted", CommandStatus.SCHEDULED: "Accepted", CommandStatus.REJECTED: "Rejected"}
 
@@ -94,10 +102,24 @@ def decode_unlock(asked: Asked[Context]) -> Command:
 
 
 def decode_data_transfer(asked: Asked[Context]) -> Command:
-    """Vendor's message; data is text in 1.6."""
+    """Vendor's message; data is text in 1.6. Ours is `TransactionLimit`: 1.6 has no other place for what a driver agreed to."""
+    if asked.payload["vendorId"] == asked.context.vendor_id and asked.payload.get("messageId") == LIMIT_MESSAGE:
+        return _limit(maybe_text(asked.payload, "data") or "")
     return DataTransfer(
         vendor_id=text(asked.payload, "vendorId"), message_id=maybe_text(asked.payload, "messageId"), data=maybe_text(asked.payload, "data")
     )
+
+
+def _limit(data: str) -> Command:
+    """`{"idTag":…,"maxEnergy":…,"maxTime":…,"maxCost":…}`; what cannot be read names no token and allows nothing, and is refused."""
+    try:
+        found = json.loads(data, parse_float=Decimal) if len(data) <= LONGEST_LIMIT else None
+    except ValueError:
+        found = None
+    members = found if isinstance(found, dict) else {}
+    tag = members.get("idTag")
+    limit = transaction_limit(members) if isinstance(tag, str) and tag else NOTHING_ALLOWED
+    return LimitTransaction(id_token=IdToken(tag if isinstance(tag, str) else "", IdTokenType.CENTRAL), limit=limit)
 
 
 def decode_trigger(asked: Asked[Context]) -> Command:

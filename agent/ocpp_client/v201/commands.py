@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
+from typing import cast
 
 from agent.domain.commands import (
     ChangeAvailability,
@@ -22,9 +23,10 @@ from agent.domain.commands import (
 )
 from agent.domain.connector import OperationalStatus
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
+from agent.domain.transaction import TransactionLimit
 from agent.ocpp_client.adapter import JsonObject, OcppCallError
 from agent.ocpp_client.catalog import Asked, Codec, Done, unexpected
-from agent.ocpp_client.fields import child, integer, maybe_child, maybe_integer, maybe_text, text
+from agent.ocpp_client.fields import NOTHING_ALLOWED, child, integer, maybe_child, maybe_integer, maybe_text, text, transaction_limit
 from agent.ocpp_client.v201.authorize import decode_id_token
 from agent.ocpp_client.v201.context import Context
 from agent.ocpp_client.v201.status_info import status_info
@@ -68,12 +70,23 @@ def decode_request_start(asked: Asked[Context]) -> Command:
     """A charging profile is ignored as long as smart charging is not built (F01.FR.12)."""
     evse_id = maybe_integer(asked.payload, "evseId")
     group = maybe_child(asked.payload, "groupIdToken")
+    custom = maybe_child(asked.payload, "customData")
+    is_ours = custom is not None and custom.get("vendorId") == asked.context.vendor_id
     return RequestStart(
         id_token=decode_id_token(child(asked.payload, "idToken")),
         evse_id=None if evse_id is None else EvseId(evse_id),
         remote_start_id=integer(asked.payload, "remoteStartId"),
         group_id_token=None if group is None else decode_id_token(group),
+        limit=_limit(custom) if custom is not None and is_ours else None,
     )
+
+
+def _limit(custom: JsonObject) -> TransactionLimit | None:
+    """`transactionLimit` is 2.1's; 2.0.1 carries it as custom data. What is there and is no object allows nothing."""
+    if "transactionLimit" not in custom:
+        return None
+    limit = custom["transactionLimit"]
+    return transaction_limit(cast("JsonObject", limit)) if isinstance(limit, dict) else NOTHING_ALLOWED
 
 
 def decode_request_stop(asked: Asked[Context]) -> Command:

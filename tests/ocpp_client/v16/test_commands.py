@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 
 from agent.domain.authorization import IdToken, IdTokenType
@@ -9,6 +11,7 @@ from agent.domain.commands import (
     DataTransfer,
     DataTransferOutcome,
     GetVariablesOutcome,
+    LimitTransaction,
     RequestStart,
     RequestStop,
     Reset,
@@ -19,6 +22,7 @@ from agent.domain.commands import (
 )
 from agent.domain.connector import OperationalStatus
 from agent.domain.ids import ConnectorId, EvseId
+from agent.domain.transaction import TransactionLimit
 from agent.ocpp_client.adapter import OcppCallError
 from agent.ocpp_client.v16.adapter import V16Adapter
 from agent.ocpp_client.v16.commands import STATUS_WORDS
@@ -58,6 +62,26 @@ CALLS: list[tuple[str, dict[str, object], Command]] = [
         "DataTransfer",
         {"vendorId": "com.example", "messageId": "M", "data": "[1]"},
         DataTransfer(vendor_id="com.example", message_id="M", data="[1]"),
+    ),
+    (
+        "DataTransfer",
+        {
+            "vendorId": "charger-agent",
+            "messageId": "TransactionLimit",
+            "data": '{"idTag":"QR-1","maxEnergy":20000,"maxTime":3600,"maxCost":149.50}',
+        },
+        LimitTransaction(
+            id_token=IdToken("QR-1", IdTokenType.CENTRAL),
+            limit=TransactionLimit(max_energy_wh=20_000, max_time_s=3600, max_cost=Decimal("149.50")),
+        ),
+    ),
+    *(
+        (
+            "DataTransfer",
+            {"vendorId": "charger-agent", "messageId": "TransactionLimit", "data": data},
+            LimitTransaction(id_token=IdToken("", IdTokenType.CENTRAL), limit=TransactionLimit(max_energy_wh=0)),
+        )
+        for data in ("", "{", "[1]", "5", '{"maxEnergy":5}', '{"idTag":7,"maxEnergy":5}', "[" * 5000, '{"idTag":"","maxEnergy":5}')
     ),
     ("TriggerMessage", {"requestedMessage": "StatusNotification"}, TriggerMessage(requested="StatusNotification")),
     ("TriggerMessage", {"requestedMessage": "MeterValues", "connectorId": 0}, TriggerMessage(requested="MeterValues")),

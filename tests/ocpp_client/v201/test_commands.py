@@ -22,6 +22,7 @@ from agent.domain.commands import (
 )
 from agent.domain.connector import OperationalStatus
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
+from agent.domain.transaction import TransactionLimit
 from agent.ocpp_client.adapter import OcppCallError
 from agent.ocpp_client.v201.adapter import V201Adapter
 from agent.ocpp_client.v201.commands import STATUS_WORDS
@@ -51,6 +52,39 @@ CALLS: list[tuple[str, dict[str, object], Command]] = [
             "chargingProfile": PROFILE,
         },
         RequestStart(id_token=QR, remote_start_id=7, evse_id=EvseId(2), group_id_token=IdToken("G", IdTokenType.EMAID)),
+    ),
+    (
+        "RequestStartTransaction",
+        {
+            "idToken": QR_WIRE,
+            "remoteStartId": 7,
+            "customData": {
+                "vendorId": "charger-agent",
+                "transactionLimit": {"maxEnergy": 20000, "maxTime": 3600, "maxCost": "149.50"},
+            },
+        },
+        RequestStart(
+            id_token=QR,
+            remote_start_id=7,
+            limit=TransactionLimit(max_energy_wh=20_000, max_time_s=3600, max_cost=Decimal("149.50")),
+        ),
+    ),
+    (
+        "RequestStartTransaction",
+        {
+            "idToken": QR_WIRE,
+            "remoteStartId": 7,
+            "customData": {"vendorId": "com.example", "transactionLimit": {"maxEnergy": 20000}},
+        },
+        RequestStart(id_token=QR, remote_start_id=7),
+    ),
+    *(
+        (
+            "RequestStartTransaction",
+            {"idToken": QR_WIRE, "remoteStartId": 7, "customData": {"vendorId": "charger-agent", "transactionLimit": unreadable}},
+            RequestStart(id_token=QR, remote_start_id=7, limit=TransactionLimit(max_energy_wh=0)),
+        )
+        for unreadable in (None, 5, {}, {"maxEnergy": True}, {"maxEnergy": "NaN"}, {"maxCost": "ten"}, {"maxTime": 10**12}, {"maxCost": []})
     ),
     ("RequestStopTransaction", {"transactionId": TX}, RequestStop(transaction_id=TX)),
     ("RequestStopTransaction", {"transactionId": "theirs"}, RequestStop(transaction_id=TransactionId("theirs"))),
