@@ -15,7 +15,7 @@ from agent.domain.values import dataclass
 from agent.store.seal import unsealed
 
 KEPT_ROWS: Final = 5_000
-"""Some 7 MB. Older rows are pruned when what they are about was delivered."""
+"""Some 9 MB. Older rows are pruned when what they are about was delivered."""
 PRUNED_AT_ONCE: Final = 200
 KEPT_HEADS: Final = 50
 _CHAIN_BYTES: Final = 16

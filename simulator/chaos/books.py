@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.domain.transaction import TransactionRecord
+from agent.store import ledger
 from agent.store.serial import load
 from simulator.chaos.plan import Kind, SessionState, Trouble
 from simulator.chaos.witness import Witness, floor_wh, read_only
@@ -136,7 +137,17 @@ def compare(portal: Portal, portal_file: Path, disk: Path, witness: Witness, hit
         found.violations.append(f"energy: {found.billed_wh} Wh billed of {found.delivered_wh} Wh delivered")
     _judge_anomalies(found, portal, hits)
     _judge_payments(found, portal)
+    _judge_chain(found, disk)
     return found
+
+
+def _judge_chain(found: Findings, disk: Path) -> None:
+    """Every session that has ended is in the chain, and the chain proves itself."""
+    with closing(read_only(disk)) as db:
+        proof = ledger.verify(db)
+    found.violations += [f"chain: row {problem.index}: {problem.text}" for problem in proof.problems]
+    if proof.sessions != found.sessions:
+        found.violations.append(f"chain: {proof.sessions} sessions in it, {found.sessions} on disk")
 
 
 def _had(hits: Counter[tuple[SessionState, Kind]], kinds: frozenset[Kind]) -> bool:

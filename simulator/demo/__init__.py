@@ -73,7 +73,12 @@ async def _serve(directory: Path, arguments: argparse.Namespace) -> int:
     from simulator.demo.site import Site, SiteError
 
     site = Site(
-        directory, version=arguments.ocpp, meter=arguments.meter, language=arguments.language, sample_interval_s=PAGE_SAMPLE_INTERVAL_S
+        directory,
+        version=arguments.ocpp,
+        meter=arguments.meter,
+        language=arguments.language,
+        sample_interval_s=PAGE_SAMPLE_INTERVAL_S,
+        extra='[variables]\n"LedgerCtrlr.SendHead" = true\n',
     )
     try:
         async with site, contextlib.AsyncExitStack() as stack:

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 from agent.cli.__main__ import call as ask_diagnostics
 from agent.domain.transaction import TransactionRecord
+from agent.store import ledger
 from agent.store.serial import load
 from agent.store.store import FILE_NAME
 from simulator.control import ControlClient
@@ -435,6 +436,9 @@ phases = 3
                 assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
                 records = db.execute("SELECT record FROM transactions ORDER BY ordinal").fetchall()
                 queued = db.execute("SELECT event_type FROM outbox WHERE state = 'queued' ORDER BY row_id").fetchall()
+                proof = ledger.verify(db)
+                ended = db.execute("SELECT count(*) FROM transactions WHERE is_open = 0").fetchone()[0]
+        assert (proof.problems, proof.sessions) == ((), ended), "every session that has ended is in the chain, whenever the daemon died"
         return OnDisk(transactions=tuple(load(text, TransactionRecord) for (text,) in records), queued=tuple(kind for (kind,) in queued))
 
     def messages(self) -> list[sqlite3.Row]:
