@@ -31,7 +31,7 @@ from agent.domain.effects import Answer
 from agent.domain.events import CommandReceived
 from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TriggerReason
-from agent.domain.variables import VariableKey
+from agent.domain.variables import Mutability, VariableKey
 
 UNLOCK_MS = 3_000
 _ACCEPTED = StatusOutcome(status=CommandStatus.ACCEPTED)
@@ -174,6 +174,10 @@ def _set_variables(turn: Turn, command: SetVariables) -> SetVariablesOutcome:
     if variables is not turn.station.variables:
         turn.station = replace(turn.station, variables=variables)
         variables_changed(turn)
+    for result in results:
+        definition = variables.definition(result.key)
+        if result.reason and (definition is None or definition.mutability is not Mutability.WRITE_ONLY):
+            turn.remark("setting_refused", None, result.reason)  # 1.6 has no field in which the CSMS could be told
     return SetVariablesOutcome(results=results)
 
 

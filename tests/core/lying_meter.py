@@ -18,6 +18,7 @@ from tests.core.rig import EVSE1, Rig
 RATED_W = Decimal(22_080)
 LOAD_W = Decimal(7_200)
 STALE_MS = 5_000
+ENERGY = Measurand.ENERGY_ACTIVE_IMPORT_REGISTER
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class LyingMeterRig(Rig):
     def __post_init__(self) -> None:
         self.judge = MeterJudge(RATED_W, self.resume, self.counter)
         self.bills: list[Bill] = []
+        self.registers_told: dict[TransactionId, list[int]] = {}
         self.good_at_ms = self.first_ms
         self.is_lost = False
         self.known_serial: str | None = None
@@ -128,6 +130,13 @@ class LyingMeterRig(Rig):
         for effect in effects:
             if isinstance(effect, Enqueue):
                 notice = effect.notice
+                told = self.registers_told.setdefault(notice.transaction_id, [])
+                sampled = [int(q.value) for value in notice.meter_values for q in value.quantities if q.measurand is ENERGY]
+                if notice.event_type is TransactionEventType.ENDED:
+                    assert sampled == sorted(sampled), "the end repeats what was sampled"
+                    sampled = sampled[-1:]
+                told += sampled
+                told += [] if notice.register_wh is None else [notice.register_wh]
                 if notice.event_type is TransactionEventType.STARTED:
                     assert notice.register_wh is not None
                     self.began[notice.transaction_id] = (self.energy[EVSE1], notice.register_wh)

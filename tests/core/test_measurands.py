@@ -8,6 +8,7 @@ import pytest
 from agent.core import variables as var
 from agent.core.variables import SUPPORTED_MEASURANDS, Variables, definitions
 from agent.domain.commands import SetVariables, SetVariablesOutcome, SetVariableStatus, VariableAssignment
+from agent.domain.effects import Remark
 from agent.domain.events import MeterRead
 from agent.domain.metering import Measurand, Phase, Quantity, Reading
 from agent.domain.variables import ValueSource, VariableKey
@@ -45,6 +46,8 @@ def test_an_unknown_item_is_refused_by_name_and_changes_nothing(name: VariableKe
     assert "Power.Of.Love" in result.reason
     assert Measurand.FREQUENCY.value not in result.reason.partition(";")[0], "only what is wrong is named as wrong"
     assert rig.station.variables.measurands(name) == before
+    (told,) = [effect.detail for effect in rig.effects if isinstance(effect, Remark) and effect.name == "setting_refused"]
+    assert "Power.Of.Love" in told
 
 
 def three_phases(rig: Rig) -> Reading:

@@ -373,8 +373,8 @@ def play(rig: LyingMeterRig, what: str, value: object) -> LyingMeterRig:
     elif what in {"pause", "draw"} and rig.evse.plugged_at is not None:
         rig.pilot(PilotState.B if what == "pause" else PilotState.C)
     elif what == "cut":
-        bills, rig = rig.bills, rig.reboot(rig.lie)
-        rig.bills = bills
+        bills, told, rig = rig.bills, rig.registers_told, rig.reboot(rig.lie)
+        rig.bills, rig.registers_told = bills, told
     return rig
 
 
@@ -410,6 +410,9 @@ def test_nothing_is_billed_that_did_not_flow(
         rig = play(rig, what, value)
     assert not rig.evse.has_transaction
     for bill in rig.bills:
+        told = rig.registers_told.get(bill.record.transaction_id, [])
+        assert told == sorted(told), "no register that was sent leaps back, so none leapt ahead"
+        assert not told or told[-1] - told[0] <= bill.delivered_wh + step
         assert 0 <= bill.billed_wh <= bill.delivered_wh + step, bill
         if bill.record.segments:
             first = bill.record.segments[0]
