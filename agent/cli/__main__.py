@@ -32,6 +32,7 @@ USAGE = """usage: chargerctl [--socket PATH] [--json] COMMAND
   sessions head             the newest row, and what the device says of it; send-head: tell it to the CSMS now
   sessions erase id ID      the personal data of a session; or: token TOKEN (- reads it from stdin), before TIME
   queue                     messages that wait for the CSMS, dead letters
+  storage                   room, rows, and what it costs the flash
   deadletters [list]        messages that were set aside after their last attempt
   deadletters show ROW      one of them with its session and its values
   deadletters resend ROW    send it again; --all for every one
@@ -290,7 +291,7 @@ def _question(words: list[str]) -> tuple[str, dict[str, object]] | str:
     if words[:2] == ["sessions", "list"]:
         del words[1]
     match words:
-        case ["status" | "queue" | "why" | "meter" | "sessions" | "events" | "config" as method]:
+        case ["status" | "storage" | "queue" | "why" | "meter" | "sessions" | "events" | "config" as method]:
             return method, {}
         case ["why" | "meter" as method, number]:
             return method, {"evse": _whole(number, "EVSE")}

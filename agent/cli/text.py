@@ -112,6 +112,8 @@ def _storage(storage: Row) -> Iterator[str]:
     letters = _count(storage["dead_letters"], "dead letter", "dead letters")
     if storage["is_durable"]:
         yield f"storage   good, {waiting}, {letters}, {_show(storage['path'])}"
+        if storage["trouble"]:
+            yield f"          LOW: {_show(storage['trouble'])}"
     else:
         yield f"storage   FAILED: {_show(storage['trouble'])}"
         yield f"          {waiting}, {letters}"
@@ -332,6 +334,12 @@ def _recordings(result: object) -> Iterator[str]:
         yield f"{_count(top['dropped'], 'write was', 'writes were')} left out: the disk hangs"
 
 
+def _storage_report(result: object) -> Iterator[str]:
+    from agent.cli import storage
+
+    yield from storage.text(result)
+
+
 def _frozen(result: object) -> Iterator[str]:
     yield str(_row(result)["name"])
 
@@ -372,6 +380,7 @@ _WRITERS: Mapping[str, Callable[[object], Iterator[str]]] = {
     "ocpp.test": _ocpp_test,
     "events": _events,
     "recorder": _recordings,
+    "storage": _storage_report,
     "recorder.freeze": _frozen,
     "config": _config,
     "config.set": _set,

@@ -254,6 +254,15 @@ class StoreConfig:
             maximum=36_500,
         ),
     ] = 0
+    max_bytes: Annotated[
+        int,
+        Option(
+            doc="What the database and all beside it may take. Old delivered sessions go first; the last part is for running sessions.",
+            unit="bytes",
+            minimum=24 * 1024 * 1024,
+            maximum=4 * 1024 * 1024 * 1024,
+        ),
+    ] = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

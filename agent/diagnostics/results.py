@@ -109,6 +109,43 @@ _CHAIN: Final = {
     "next": _or_null(_COUNT),
 }
 
+_COST: Final = _object(
+    written_bytes={"type": "integer", "minimum": 0, "description": "bytes that SQLite wrote"},
+    flash_bytes={
+        "type": "integer",
+        "minimum": 0,
+        "description": "the same in blocks of 4 KiB, with one of the file system's for each sync",
+    },
+    syncs=_COUNT,
+)
+_STORAGE_REPORT: Final = _object(
+    path=_TEXT,
+    is_durable=_BOOL,
+    trouble=_TEXT,
+    last_trouble=_TEXT,
+    max_bytes=_COUNT,
+    file_bytes=_COUNT,
+    used_bytes=_COUNT,
+    file_max_bytes=_COUNT,
+    log_bytes=_COUNT,
+    reserve_bytes=_COUNT,
+    kept_bytes=_COUNT,
+    free_bytes=_or_null(_COUNT),
+    tables=_list(_object(table=_TEXT, rows=_COUNT)),
+    oldest_session=_time("when the oldest session that is kept began"),
+    thinned=_COUNT,
+    commits=_COUNT,
+    failures=_COUNT,
+    slowest_commit_ms=_number("ms"),
+    total=_COST,
+    process_bytes=_or_null(_COUNT),
+    idle_s=_seconds("without a transaction, since the store was opened"),
+    idle_day=_or_null(_COST),
+    charging_s=_seconds("with a transaction, since the store was opened"),
+    charging_hour=_or_null(_COST),
+    emmc=_list(_object(device=_TEXT, used=_TEXT)),
+)
+
 _STATUS_EVSE: Final = _object(
     evse=_EVSE,
     screen=_TEXT,
@@ -330,6 +367,7 @@ RESULTS: Final[dict[str, Json]] = {
         steps=_list(_object(name=_TEXT, outcome=_enum("ok", "failed", "not reached", "running"), text=_TEXT, cure=_TEXT)),
     ),
     "events": _list(_EVENT),
+    "storage": _STORAGE_REPORT,
     "recorder": _object(directory=_TEXT, written_bytes=_COUNT, dropped=_COUNT, recordings=_list(_RECORDING)),
     "recorder.freeze": _object(name=_TEXT),
     "recorder.read": _object(size=_COUNT, data={"type": "string", "contentEncoding": "base64"}),

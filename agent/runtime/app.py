@@ -85,6 +85,7 @@ CHANGE_SHOWN_S: Final = 0.05
 CLOCK_SHOWN_S: Final = 1.0
 """How often a running time is shown; a change does not wait for it."""
 STORE_STUCK_S: Final = 15.0
+DISK_LOOK_S: Final = 15.0
 ENGINE_STUCK_MS: Final = 10_000
 LIFETIME_STEP_MS: Final = 60_000
 VOLTAGE: Final = 230
@@ -259,6 +260,7 @@ class App:
                 tasks = [group.create_task(self.engine.run(), name="engine"), group.create_task(self.client.run(), name="ocpp")]
                 tasks.append(group.create_task(self._watchdog(), name="watchdog"))
                 tasks.append(group.create_task(self._keep_time(), name="clock"))
+                tasks.append(group.create_task(self._watch_disk(), name="disk"))
                 try:
                     await self._let_the_client_begin()
                     tasks += [group.create_task(meter.run(), name=f"meter {evse_id}") for evse_id, meter in self.meters.items()]
@@ -312,7 +314,13 @@ class App:
         self.driver = open_driver(config.hal.driver, self._hal_setup())
         board = cast("BoardClock", getattr(self.driver, "clock", None) or SystemClock())
         self.clock = Clock(board, self.boot_id)
-        self.store = await Store.open(config.store.directory, boot_id=self.boot_id, now=self.clock.now, station_id=config.station.id)
+        self.store = await Store.open(
+            config.store.directory,
+            boot_id=self.boot_id,
+            now=self.clock.now,
+            station_id=config.station.id,
+            max_bytes=config.store.max_bytes,
+        )
         stack.push_async_callback(self.store.aclose)
         self._remember_time()
         recovered = await self.store.recover()
@@ -371,6 +379,7 @@ class App:
                 variables_changed=lambda variables: self.client.tune(client_tuning(variables)),
                 decided=self.recorder.decided,
                 failed=self.recorder.failed,
+                storage_refusal=lambda: self.store.refusal,
             ),
         )
         self.timekeeper = Timekeeper(self.clock, self.store, self.engine, alarm_after_h=self.config.clock.alarm_after_h)
@@ -463,6 +472,8 @@ class App:
             self.engine.post(event)
         if not self.store.is_durable:
             self.engine.post(StoreFailed(self.store.trouble))
+        else:
+            self.engine.judge_storage()
 
     def _hal_setup(self) -> HalSetup:
         evses = tuple(
@@ -541,6 +552,14 @@ class App:
         if self._view_timer is not None:
             self._view_timer.cancel()
         self._view_wanted = False
+
+    async def _watch_disk(self) -> None:
+        """Notice a disk that became full or read-only also while nothing is written. Costs the flash nothing."""
+        while True:
+            await asyncio.sleep(DISK_LOOK_S)
+            await self.store.look_at_disk()
+            if self.store.is_opened_for_writing:
+                self.engine.judge_storage()
 
     async def _watchdog(self) -> None:
         """Feed systemd's watchdog while the loop, the store and the guard make progress."""

@@ -31,6 +31,7 @@ from agent.runtime.books import Books
 from agent.runtime.certificates import INSECURE, next_expiry
 from agent.runtime.dead_letters import DeadLetters
 from agent.runtime.recordings import Recordings
+from agent.runtime.storage import StorageMethods
 from agent.store.tables import StoredTransaction
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Diagnosis:
         self._app = app
         self._began_s = asyncio.get_running_loop().time()
         self._books = Books(app.store, self, app.keeper)
+        self._storage_report = StorageMethods(app.store)
         self._dead_letters = DeadLetters(app.store, self, app.client.outbox_grew)
 
     def service(self) -> Service:
@@ -110,6 +112,7 @@ class Diagnosis:
                 Method(name="queue", summary="Messages that wait for the CSMS, and dead letters.", call=self.queue),
                 *self._dead_letters.methods(),
                 *self._books.methods(),
+                *self._storage_report.methods(),
                 *Recordings(self._app.recorder, self).methods(),
                 Method(
                     name="ocpp.test",

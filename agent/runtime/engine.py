@@ -145,6 +145,8 @@ class Hooks:
     """What came of it: the state before and after, and the effects; those that remove energy are carried out by then."""
     failed: Callable[[Event, Instant, Station, Exception], None] = lambda _event, _at, _before, _error: None
     """An event that met a bug of ours; the state is as before."""
+    storage_refusal: Callable[[], str] = lambda: ""
+    """Why no session may begin although records are written; empty where one may."""
 
 
 class Engine:
@@ -479,7 +481,16 @@ class Engine:
 
     def _recover(self) -> None:
         self._unwritten = None
-        if self._failure is not None:
+        self.judge_storage()
+
+    def judge_storage(self) -> None:
+        """Tell the core when the room for new sessions came to its end, or is there again. A failed commit is told by the next good one."""
+        if self._unwritten is not None:
+            return
+        refusal = self._hooks.storage_refusal()
+        if refusal:
+            self._fail(refusal)
+        elif self._failure is not None:
             self._failure = None
             self.post(StoreRecovered())
 

@@ -21,7 +21,9 @@ import aiosqlite
 
 from agent.domain.errors import StoreError
 from agent.domain.values import dataclass
+from agent.store.room import DEFAULT_MAX_BYTES, LOG_BYTES, Room, beside, moved_aside, remove_with_log
 from agent.store.wal import WalMeter
+from agent.store.wear import BLOCK_BYTES, Cost
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -33,8 +35,10 @@ OLDEST_SQLITE: Final = (3, 37, 0)
 """The first with STRICT tables."""
 PAGE_BYTES: Final = 1024
 """A commit writes whole pages: with 4096 a charging hour costs 2.7 times as much flash (docs/decisions/0003)."""
-CHECKPOINT_LOG_BYTES: Final = 2 * 1024 * 1024
+CHECKPOINT_LOG_BYTES: Final = LOG_BYTES // 2
 """Rare, because a page that changes with every commit is then copied into the file once in some two hundred commits."""
+SHORT_LOG_BYTES: Final = 64 * 1024
+"""On a full disk: what the log takes of the reserve, the file cannot have, and without room in the file the log cannot be folded."""
 CACHE_KIB: Final = 512
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a technician's sqlite3 may hold the file before a unit fails. The wait is on the thread, never on the loop."""
@@ -59,6 +63,8 @@ class Counters:
     log_bytes: int = 0
     checkpoints: int = 0
     checkpoint_bytes: int = 0
+    flash_bytes: int = 0
+    """What that is in blocks of the flash: every sync writes the blocks it touches whole and one of the file system's own."""
     failures: int = 0
     slowest_ms: float = 0.0
 
@@ -76,6 +82,7 @@ class Opening:
     stamp: str
     salvage: Callable[[Path, sqlite3.Connection], str]
     migrations: Path = MIGRATIONS
+    max_bytes: int = DEFAULT_MAX_BYTES
 
 
 @dataclass(slots=True)
@@ -84,6 +91,7 @@ class _Opened:
 
     remarks: list[str] = field(default_factory=list)
     page_bytes: int = PAGE_BYTES
+    used_bytes: int = 0
     lock: int = -1
 
 
@@ -119,6 +127,11 @@ class Database:
         self.is_durable = False
         self.trouble = ""
         """The sentence of the last failure, empty once a unit succeeded again."""
+        self.last_trouble = ""
+        """The same, kept after it was cured."""
+        self.room = Room(opening.path, opening.max_bytes)
+        self.used_bytes = 0
+        """What of the file is in use."""
         self.remarks: list[str] = []
         """What was unusual about the opening, one sentence each."""
         self.counters = Counters()
@@ -137,7 +150,7 @@ class Database:
         except StoreError as error:
             if not _is_refused_by_the_disk(error.__cause__):
                 raise
-            self.trouble = str(error)
+            self.trouble = self.last_trouble = str(error)
             self.remarks.append(f"{error} Until then nothing is kept beyond a restart.")
             try:
                 self._connection = await _start(lambda: _open_image(opening))
@@ -162,14 +175,54 @@ class Database:
         try:
             if not self.is_durable:
                 await self._reconnect()
-            result = await self._run(lambda db: self._whole(db, work))
+            result = await self._on_any_disk(lambda db: self._whole(db, work))
         except StoreError as error:
             self.counters.failures += 1
-            self.trouble = str(error)
+            self.trouble = self.last_trouble = str(error)
             raise
         self.trouble = ""
         self._checkpoint_when_due()
         return result
+
+    @property
+    def refusal(self) -> str:
+        """Why no new session may begin although this one could be written, and the cure; empty where one may."""
+        return self.room.refusal(self.used_bytes)
+
+    @property
+    def cost(self) -> Cost:
+        """What the flash has had to take since the opening."""
+        return Cost(self.counters.written_bytes, self.counters.flash_bytes, self.counters.syncs)
+
+    async def look_at_disk(self) -> None:
+        """See whether the disk is full or read-only, and keep the reserve. Never fails."""
+        before = self.refusal
+        with suppress(StoreError):
+            await self._run(lambda _: self.room.look())
+        self.last_trouble = self.refusal if self.refusal and not before else self.last_trouble
+
+    async def _on_any_disk(self, whole: Work[T]) -> T:
+        """Run a unit; on a full disk use the log from its beginning, and then the reserve, so that running sessions get to their end."""
+        try:
+            return await self._run(whole)
+        except StoreError as error:
+            if not _is_full(error):
+                raise
+            refused = error
+        for make_room in (self._fold_log_now, self._give_up_reserve):
+            try:
+                await self._run(make_room)
+                return await self._run(whole)
+            except StoreError as error:
+                if not _is_full(error):
+                    raise
+                refused = error
+        raise refused
+
+    def _give_up_reserve(self, db: sqlite3.Connection) -> None:
+        if self.room.give_up_reserve():
+            self.last_trouble = self.refusal
+            self._fold_log_now(db)
 
     async def aclose(self) -> None:
         """Wait for what is under way and close the file; the log is folded into it."""
@@ -239,12 +292,15 @@ class Database:
                 self.counters.commits += 1
                 self.counters.syncs += 2 if is_new_log else 1
                 self.counters.log_bytes += written
+                self.counters.flash_bytes += (-(-written // BLOCK_BYTES) + 1) * BLOCK_BYTES
+                self.used_bytes = _used(db)
                 self.counters.slowest_ms = max(self.counters.slowest_ms, (time.perf_counter() - begun) * 1000)
         return result
 
     def _checkpoint_when_due(self) -> None:
         """Fold the log into the file after the commit was reported, so that nothing waits for it."""
-        if self._checkpoint is None and self._wal is not None and self._wal.log_bytes >= CHECKPOINT_LOG_BYTES:
+        due = SHORT_LOG_BYTES if self.room.is_full else CHECKPOINT_LOG_BYTES
+        if self._checkpoint is None and self._wal is not None and self._wal.log_bytes >= due:
             self._checkpoint = asyncio.get_running_loop().create_task(self._fold_log())
 
     async def _fold_log(self) -> None:
@@ -260,14 +316,16 @@ class Database:
         self.counters.checkpoints += 1
         self.counters.syncs += 2  # the log, then the file
         if self._wal is not None:
-            self.counters.checkpoint_bytes += self._wal.folded()
+            folded = self._wal.folded()
+            self.counters.checkpoint_bytes += folded
+            self.counters.flash_bytes += (folded // PAGE_BYTES + 2) * BLOCK_BYTES  # at worst no two pages are in one block
 
     async def _connect(self) -> None:
         opened = _Opened()
         opening = self._opening
         self.calls_out += 1
         try:
-            connection = await _start(lambda: _open_file(opening, opened))
+            connection = await _start(lambda: _open_file(opening, opened, self.room))
         except sqlite3.Error as error:
             raise _explained(error, opening.path) from error
         except OSError as error:
@@ -279,6 +337,7 @@ class Database:
             self.calls_out -= 1
         self._connection, self._lock, self.is_durable = connection, opened.lock, True
         self.remarks.extend(opened.remarks)
+        self.used_bytes = opened.used_bytes
         self._wal = WalMeter(beside(opening.path, "-wal"), opened.page_bytes)
         with suppress(OSError):
             self._wal.measure()
@@ -321,11 +380,18 @@ def _is_refused_by_the_disk(cause: BaseException | None) -> bool:
     return isinstance(cause, OSError)
 
 
+def _is_full(error: StoreError) -> bool:
+    return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
 def _explained(error: sqlite3.Error, path: Path) -> StoreError:
     """Say what failed and what the technician can do."""
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL:
-            cure = f"The disk is full: free space on the file system of {path.parent}. What was confirmed is safe; writing is tried again."
+            cure = (
+                f"The disk is full: free space on the file system of {path.parent}, or raise [store] max_bytes where that is reached. "
+                "What was confirmed is safe; writing is tried again."
+            )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             cure = (
                 f"The file or its directory cannot be written: check with `mount` that {path.parent} is not read-only (Linux mounts it so "
@@ -346,17 +412,24 @@ def _explained(error: sqlite3.Error, path: Path) -> StoreError:
 # --------------------------------------------------------------------------------------------------- on the connection's thread
 
 
-def _open_file(opening: Opening, opened: _Opened) -> sqlite3.Connection:
+def _open_file(opening: Opening, opened: _Opened, room: Room) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: the store needs {'.'.join(map(str, OLDEST_SQLITE))} or newer.")
     path = opening.path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     opened.lock = _lock(path)
     try:
-        return _open_locked(opening, opened)
+        room.look()  # a reserve from before gives room for the salvage or the migration that may follow
+        db = _open_locked(opening, opened)
+        opened.used_bytes = _used(db)
+        gone = room.fit(opened.used_bytes)
+        if gone:
+            opened.remarks.append(f"{path.parent}: to keep within [store] max_bytes = {room.max_bytes}, {', '.join(gone)} had to go.")
+        db.execute(f"PRAGMA max_page_count = {max(1, room.file_bytes // opened.page_bytes)}")
     except BaseException:
         os.close(opened.lock)
         raise
+    return db
 
 
 def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
@@ -384,6 +457,11 @@ def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
         return _open_sound(path, opening, opened)
 
 
+def _used(db: sqlite3.Connection) -> int:
+    count, free, page = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size"))
+    return (count - free) * page
+
+
 def _lock(path: Path) -> int:
     """Keep a second daemon away from the directory. The lock ends with the process, however it ends."""
     handle = os.open(beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -400,17 +478,6 @@ def _lock(path: Path) -> int:
 def _create(path: Path) -> None:
     """Make an empty file that only its owner may read: tokens and passwords are in there, and SQLite gives its log the same rights."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """Give the name of a file that belongs to another one."""
-    return path.with_name(path.name + suffix)
-
-
-def remove_with_log(path: Path) -> None:
-    """Remove a database and what SQLite keeps beside it."""
-    for suffix in ("-wal", "-shm", ""):
-        beside(path, suffix).unlink(missing_ok=True)
 
 
 def _clear_the_way(opening: Opening, opened: _Opened) -> None:
@@ -667,12 +734,6 @@ def _free_name(path: Path, suffix: str) -> Path:
         count += 1
         name = beside(path, f"{suffix}-{count}")
     return name
-
-
-def moved_aside(path: Path) -> list[Path]:
-    """Damaged files that were moved aside, the newest first. Their logs are not in the list, directories neither."""
-    found = [each for each in path.parent.glob(f"{path.name}.corrupt-*") if not each.name.endswith(("-wal", "-shm")) and each.is_file()]
-    return sorted(found, key=lambda each: (each.stat().st_ctime_ns, each.name), reverse=True)  # the rename sets it
 
 
 def _forget_oldest_aside(path: Path) -> None:

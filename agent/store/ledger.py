@@ -197,7 +197,7 @@ def _problem(
     record: Facts | None = None
     if record_text is not None:
         try:
-            record = ledger.read_record(unsealed(record_text))
+            record = ledger.read_record(record_text)  # whatever its checksum says: the difference is to be named
         except ValueError:
             return "record", "the record beside it cannot be read"
         differs = ledger.record_problem(body, record, columns)

@@ -21,7 +21,8 @@ from agent.domain.records import CacheEntry, EvseRecord, StationRecord, StoredVa
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionRecord
 from agent.store import ledger
-from agent.store.database import MAP_SUFFIX, beside, columns_of, connect, remove_with_log
+from agent.store.database import MAP_SUFFIX, columns_of, connect
+from agent.store.room import beside, remove_with_log
 from agent.store.serial import load
 from agent.store.tables import MeterLifetime, token_key
 

@@ -5,7 +5,7 @@ It implements, by shape, what the OCPP client asks of the disk (outbox, remote n
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,10 +20,12 @@ from agent.domain.notices import TransactionNotice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, Mark, OutboxRow
 from agent.domain.records import Record, Recovered
 from agent.domain.time import Instant
+from agent.domain.transaction import TransactionRecord
 from agent.domain.values import dataclass
 from agent.store import ledger, tables
 from agent.store.database import Database, Opening
 from agent.store.erasure import Erased, Wanted, copies, erase
+from agent.store.room import DEFAULT_MAX_BYTES, size
 from agent.store.salvage import salvage
 from agent.store.tables import (
     Anchor,
@@ -38,6 +40,7 @@ from agent.store.tables import (
     UndeliveredPage,
     Written,
 )
+from agent.store.wear import Cost, Wear
 
 FILE_NAME: Final = "charger-agent.db"
 MARK_DELAY_S: Final = 5.0
@@ -75,6 +78,26 @@ class StoreStatus:
     slowest_commit_ms: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageReport:
+    """Room and wear. `idle` and `charging` are seconds and cost since the opening; `free_bytes` is the file system's."""
+
+    status: StoreStatus
+    refusal: str
+    last_trouble: str
+    max_bytes: int
+    file_max_bytes: int
+    used_bytes: int
+    reserve_bytes: int
+    kept_bytes: int
+    free_bytes: int | None
+    rows: Mapping[str, int]
+    oldest: datetime | None
+    total: Cost
+    idle: tuple[float, Cost]
+    charging: tuple[float, Cost]
+
+
 class Store:
     """The open store. Every method belongs to the event loop on which it was opened."""
 
@@ -89,6 +112,8 @@ class Store:
         self._ended_values: EndedValues = {}
         self._pending = Pending()
         self._trouble: list[str] = []
+        self._open: set[TransactionId] = set()
+        self._wear = Wear(asyncio.get_running_loop().time(), database.cost)
         self._thinned = 0
         self._writing = asyncio.Lock()
         self._busy_since: float | None = None
@@ -102,8 +127,12 @@ class Store:
         """Whether the run before this one ended in order; None before `recover`, and on the very first run."""
 
     @classmethod
-    async def open(cls, directory: Path, *, boot_id: str, now: Callable[[], Instant], station_id: str = "") -> "Store":
+    async def open(
+        cls, directory: Path, *, boot_id: str, now: Callable[[], Instant], station_id: str = "", max_bytes: int = DEFAULT_MAX_BYTES
+    ) -> "Store":
         """Open the store in a directory, which is made when it is missing. `station_id` is written into the chain of sessions.
+
+        `max_bytes` bounds all files of the store together.
 
         A damaged file is moved aside and salvaged. Where the disk refuses, what can be read is served from memory and every commit fails
         until the disk takes writes again: see `remarks` and `is_durable`. Raises StoreError for what only a person can cure: a file of a
@@ -111,7 +140,7 @@ class Store:
         """
         moment = now()
         stamp = f"{boot_id[:8]}-{moment.mono_ms}" if moment.utc is None else f"{moment.utc:%Y%m%dT%H%M%SZ}"
-        database = await Database.open(Opening(path=directory / FILE_NAME, stamp=stamp, salvage=salvage))
+        database = await Database.open(Opening(path=directory / FILE_NAME, stamp=stamp, salvage=salvage, max_bytes=max_bytes))
         try:
             return cls(database, await database.read(tables.load_books), boot_id=boot_id, now=now, station_id=station_id)
         except BaseException:
@@ -124,6 +153,8 @@ class Store:
         """Give back what is stored, and register this run. Call once, first. Does not fail because the disk is full or read-only."""
         found, trouble = await self._db.read(tables.recovered)
         self._trouble.extend(trouble)
+        self._open.update(record.transaction_id for record in found.transactions)
+        self._note_wear()
         self.was_orderly = await self._db.read(tables.was_orderly)
         self._ended_values = {record.transaction_id: record.ended_values for record in found.transactions if record.ended_values}
         self._pending.run = Run(boot_id=self._boot_id, started=self._now())
@@ -162,12 +193,26 @@ class Store:
     @property
     def is_durable(self) -> bool:
         """Whether the last unit of work reached the disk."""
-        return self._db.is_durable and not self._db.trouble
+        return self._db.is_durable and not self._db.trouble and not self._db.room.is_read_only
+
+    @property
+    def is_opened_for_writing(self) -> bool:
+        """False while the disk refused to open the file, and an image in memory is served."""
+        return self._db.is_durable
 
     @property
     def trouble(self) -> str:
-        """The sentence of the last failure; empty while all is well."""
-        return self._db.trouble
+        """The sentence of the last failure, or why only running sessions are still recorded; empty while all is well."""
+        return self._db.trouble or self._db.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Why no new session may begin although records can be written, and the cure; empty where one may."""
+        return self._db.refusal
+
+    async def look_at_disk(self) -> None:
+        """See whether the disk became full or read-only, also while nothing is written. Writes nothing but the reserve. Never fails."""
+        await self._db.look_at_disk()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -421,6 +466,28 @@ class Store:
         """A dead letter and, behind it, what else is left of its transaction. Raises StoreError when there is no such letter."""
         return await self._db.read(lambda db: tables.messages_beside(db, row_id, limit))
 
+    async def storage(self) -> StorageReport:
+        """Everything about the room and the wear. Raises StoreError."""
+        self._note_wear()
+        db, room = self._db, self._db.room
+        rows, oldest = await db.read(tables.rows_by_table)
+        return StorageReport(
+            status=await self.status(),
+            refusal=db.refusal,
+            last_trouble=db.last_trouble,
+            max_bytes=room.max_bytes,
+            file_max_bytes=room.file_bytes,
+            used_bytes=db.used_bytes,
+            reserve_bytes=room.reserve_bytes,
+            kept_bytes=room.kept_bytes,
+            free_bytes=room.free_bytes,
+            rows=rows,
+            oldest=None if oldest is None else datetime.fromisoformat(oldest),
+            total=db.cost,
+            idle=self._wear.spent(is_charging=False),
+            charging=self._wear.spent(is_charging=True),
+        )
+
     async def status(self) -> StoreStatus:
         """Count rows, bytes and syncs. Raises StoreError."""
         transactions, open_transactions, queued, held, dead = await self._db.read(tables.counted)
@@ -429,8 +496,8 @@ class Store:
             path=self._db.path,
             is_durable=self.is_durable,
             trouble=self.trouble,
-            file_bytes=_size(self._db.path),
-            log_bytes=_size(self._db.path.with_name(self._db.path.name + "-wal")),
+            file_bytes=size(self._db.path),
+            log_bytes=size(self._db.path.with_name(self._db.path.name + "-wal")),
             transactions=transactions,
             open_transactions=open_transactions,
             queued=queued,
@@ -461,6 +528,8 @@ class Store:
             if not (records or notices or pending):
                 return
 
+            wants_room = self._db.room.wants_less(self._db.used_bytes)
+
             def work(db: sqlite3.Connection) -> Written:
                 written = Written()
                 tables.write_records(db, records, self._ended_values, written)
@@ -471,6 +540,8 @@ class Store:
                 tables.write_pending(db, pending, written)
                 if depth + written.rows_added > tables.MAX_QUEUED:
                     tables.thin(db, written)
+                if wants_room and not ledger.prune(db, keep=tables.KEPT_AT_LEAST):
+                    tables.make_room(db, written)
                 return written
 
             self._busy_since = asyncio.get_running_loop().time()
@@ -479,6 +550,13 @@ class Store:
             finally:
                 self._busy_since = None
             self._keep_books(pending, written)
+            for record in records:
+                if isinstance(record, TransactionRecord):
+                    (self._open.add if record.ended_at is None else self._open.discard)(record.transaction_id)
+            self._note_wear()
+
+    def _note_wear(self) -> None:
+        self._wear.note(asyncio.get_running_loop().time(), self._db.cost, is_charging=bool(self._open))
 
     def _keep_books(self, pending: Pending, written: Written) -> None:
         self._books.boot_times.update(pending.boot_times)
@@ -541,11 +619,3 @@ class Store:
 def _on(anchor: Anchor, mono_ms: int) -> datetime:
     """The wall time of a moment of the anchor's boot."""
     return anchor.utc + timedelta(milliseconds=mono_ms - anchor.mono_ms)
-
-
-def _size(path: Path) -> int:
-    """Size of a file. Looked at, never opened: closing it would drop SQLite's locks."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

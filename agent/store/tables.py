@@ -357,6 +357,22 @@ def _settle(db: sqlite3.Connection, ordinal: int, written: Written) -> None:
         written.settled.append(row[0])
 
 
+KEPT_AT_LEAST: Final = 100
+"""Of the newest transactions so many are kept when room is needed."""
+FORGOTTEN_AT_ONCE: Final = 100
+
+
+def make_room(db: sqlite3.Connection, written: Written) -> None:
+    """Forget the oldest delivered transactions, some at a time; where there are none, thin the periodic values that wait."""
+    forgotten = db.execute(
+        "DELETE FROM transactions WHERE ordinal IN (SELECT ordinal FROM transactions WHERE is_delivered = 1 AND is_open = 0 "
+        "AND ordinal <= (SELECT max(ordinal) FROM transactions) - ? ORDER BY ordinal LIMIT ?)",
+        (KEPT_AT_LEAST, FORGOTTEN_AT_ONCE),
+    ).rowcount
+    if not forgotten:
+        thin(db, written)
+
+
 _PERIODIC: Final = """
     SELECT ordinal, row_id FROM outbox JOIN transactions USING (ordinal)
     WHERE state = 'queued' AND event_type = 'Updated'
@@ -671,6 +687,15 @@ def counted(db: sqlite3.Connection) -> Sequence[int]:
     ).fetchall()
     counts: tuple[int, ...] = row
     return counts
+
+
+def rows_by_table(db: sqlite3.Connection) -> tuple[dict[str, int], str | None]:
+    """Count the rows of each table; gives also when the oldest transaction began, where that is known."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+    names = [name for (name,) in db.execute(query)]
+    counts = {name: int(db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in names}  # noqa: S608 - names of ours
+    oldest = db.execute("SELECT min(started_utc) FROM transactions").fetchone()[0]
+    return counts, oldest
 
 
 def was_orderly(db: sqlite3.Connection) -> bool | None:

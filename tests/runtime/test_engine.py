@@ -119,7 +119,14 @@ class Bench:
         self._ids = 0
         config = StationConfig(evses=(EvseConfig(evse_id=ONE),), station_id="CP001")
         self.first = station = new_station(config, Variables.of(definitions(evses=1, is_tethered=True)), self.now())
-        hooks = Hooks(read_meter=lambda _: None, restart=lambda _kind, _drains: None, exit=lambda: None, recorded=self._recorded)
+        self.refusal = ""
+        hooks = Hooks(
+            read_meter=lambda _: None,
+            restart=lambda _kind, _drains: None,
+            exit=lambda: None,
+            recorded=self._recorded,
+            storage_refusal=lambda: self.refusal,
+        )
         self.engine = Engine(station, now=self.now, new_id=self.new_id, actuators=self.hardware, journal=journal or self.disk, hooks=hooks)
         self.engine.peer = self.portal
 
@@ -332,6 +339,26 @@ async def test_no_contactor_closes_while_its_start_is_not_written(tmp_path: Path
         assert "close" not in bench.hardware.orders
         assert await disk.notices() == []
         assert [item.remark.name for item in bench.engine.remarks].count("storage_failed") == 1
+
+
+@pytest.mark.pain(86, 87)
+async def test_no_session_begins_on_what_is_left_for_running_ones(tmp_path: Path) -> None:
+    """The disk takes records still, but only the reserve is left, or it was found read-only."""
+    async with slow(tmp_path) as (bench, _):
+        bench.refusal = "the disk is full but for the reserve"
+        bench.engine.judge_storage()
+        bench.engine.judge_storage()
+        bench.ask()
+        await turns(200)
+        assert bench.engine.station.storage_failure == "the disk is full but for the reserve"
+        assert "close" not in bench.hardware.orders
+        bench.refusal = ""
+        bench.engine.judge_storage()
+        assert bench.engine.station.storage_failure is None
+        assert [item.remark.name for item in bench.engine.remarks if "storage" in item.remark.name] == [
+            "storage_failed",
+            "storage_recovered",
+        ]
 
 
 @pytest.mark.virtual_time

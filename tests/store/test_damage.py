@@ -18,7 +18,8 @@ from agent.domain.ids import EvseId
 from agent.domain.notices import TransactionNotice
 from agent.domain.records import EvseRecord
 from agent.domain.transaction import TransactionRecord
-from agent.store.database import connect, moved_aside
+from agent.store.database import connect
+from agent.store.room import moved_aside
 from agent.store.serial import load
 from agent.store.store import FILE_NAME, Store
 from tests.store.build import BOOT, EPOCH, end_notice, ended, notice, now, reading, record

@@ -16,7 +16,8 @@ import pytest
 
 from agent.domain.errors import StoreError
 from agent.store import database
-from agent.store.database import APPLICATION_ID, MIGRATIONS, Database, Opening, _known_shapes, moved_aside
+from agent.store.database import APPLICATION_ID, MIGRATIONS, Database, Opening, _known_shapes
+from agent.store.room import moved_aside
 
 
 def no_salvage(_old: Path, _new: sqlite3.Connection) -> str:

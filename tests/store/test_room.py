@@ -1,0 +1,311 @@
+"""Room on the disk: the reserve for running sessions, the bound of all files, and what goes first."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.domain.errors import StoreError
+from agent.domain.outbox import Delivered
+from agent.store import room as room_module
+from agent.store.room import LOG_BYTES, MIB, RESERVE_BYTES, Room
+from agent.store.store import FILE_NAME, Store
+from tests.store.build import BOOT, end_notice, ended, notice, now, record, transaction_id
+from tests.store.test_trouble import fill, mount, until_refused
+
+pytestmark = pytest.mark.pain(86)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 6 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount("-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place))
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@asynccontextmanager
+async def opened(directory: Path, *, max_bytes: int = room_module.DEFAULT_MAX_BYTES) -> AsyncIterator[Store]:
+    store = await Store.open(directory, boot_id=BOOT, now=now, max_bytes=max_bytes)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def reserve(directory: Path) -> Path:
+    return directory / f"{FILE_NAME}.reserve"
+
+
+def everything(directory: Path) -> int:
+    return sum(each.stat().st_size for each in directory.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------------------------- the full disk
+
+
+async def test_a_running_session_is_recorded_to_its_end_on_a_full_disk_and_no_new_one_begins(disk: Path) -> None:
+    """The reserve is given up for it: sessions that run have room, new ones wait until there is space again."""
+    async with opened(disk) as store:
+        await store.recover()
+        assert reserve(disk).stat().st_size == RESERVE_BYTES
+        await store.commit([record(1)], [notice(1, 0)])
+        assert store.refusal == ""
+        ballast = fill(disk)
+        for seq_no in range(1, 300):  # five hours at 60 s values, the portal away
+            await store.commit([record(1, next_seq_no=seq_no + 1)], [notice(1, seq_no)])
+        await store.commit([ended(1, next_seq_no=301)], [end_notice(1, 300)])
+        assert not reserve(disk).exists()
+        assert store.is_durable
+        assert "The disk is full, what is left of it is for the sessions that run" in store.refusal
+        assert "free space on the file system" in store.trouble
+        ballast.unlink()
+        await store.look_at_disk()
+        assert reserve(disk).stat().st_size == RESERVE_BYTES
+        assert store.refusal == ""
+        report = await store.storage()
+        assert (report.reserve_bytes, report.refusal) == (RESERVE_BYTES, "")
+        assert "The disk is full" in report.last_trouble
+    async with opened(disk) as store:
+        assert len(await store.rows(0, 1000)) == 301
+
+
+async def test_a_disk_without_room_for_the_reserve_lets_no_session_begin(disk: Path) -> None:
+    ballast = fill(disk)
+    with ballast.open("r+b") as file:
+        file.truncate(ballast.stat().st_size - RESERVE_BYTES)
+    async with opened(disk) as store:
+        assert store.is_durable
+        assert "The disk is full" in store.refusal
+        ballast.unlink()
+        await store.look_at_disk()
+        assert store.refusal == ""
+
+
+async def test_a_full_disk_is_noticed_while_nothing_is_written(disk: Path) -> None:
+    async with opened(disk) as store:
+        await store.commit([record(1)], [notice(1, 0)])
+        before = (await store.status()).written_bytes
+        ballast = fill(disk)
+        await store.look_at_disk()
+        assert "The disk is full" in store.refusal
+        assert reserve(disk).exists(), "it is kept for who needs it"
+        with ballast.open("r+b") as file:
+            file.truncate(ballast.stat().st_size - MIB // 2)
+        await store.look_at_disk()
+        assert store.refusal, "a little space is not enough: it would come and go"
+        ballast.unlink()
+        await store.look_at_disk()
+        assert store.refusal == ""
+        assert (await store.status()).written_bytes == before
+
+
+@pytest.mark.pain(87)
+async def test_a_disk_that_became_read_only_is_noticed_while_nothing_is_written(tmp_path: Path) -> None:
+    """Linux mounts a file system read-only after an error of the flash; an idle charger would find out with the next session."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    async with opened(place) as store:
+        await store.look_at_disk()
+        assert store.is_durable
+        mount("--bind", str(place), str(place))  # the same directory again, on top
+        try:
+            mount("-o", "remount,bind,ro", str(place))
+            await store.look_at_disk()
+            assert not store.is_durable
+            assert "is mounted read-only" in store.trouble
+            assert "dmesg" in store.refusal
+        finally:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+        await store.look_at_disk()
+        assert store.is_durable
+        assert store.trouble == ""
+
+
+async def test_a_file_system_that_says_read_only_is_refused_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on machines where nothing can be mounted: the kernel's answer is changed."""
+    async with opened(tmp_path) as store:
+        real = os.statvfs(tmp_path)
+        values = list(real)
+        values[8] |= os.ST_RDONLY
+        monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(values))
+        await store.look_at_disk()
+        assert not store.is_durable
+        assert "is mounted read-only" in store.trouble
+
+
+async def test_the_reserve_is_used_where_nothing_can_be_mounted(tmp_path: Path) -> None:
+    """The limit of a file's size by the kernel stands for the end of the disk: the write-ahead log may not grow."""
+    code = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from agent.domain.errors import StoreError
+from agent.store.store import Store
+from tests.store.build import *
+
+async def main():
+    directory = Path(sys.argv[1])
+    store = await Store.open(directory, boot_id=BOOT, now=now)
+    await store.commit([record(1)], [notice(1, 0)])
+    pages = await store._db.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await store._db.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 4}").fetchall())
+    seen = 0
+    try:
+        for seq_no in range(1, 400):
+            await store.commit([record(1, next_seq_no=seq_no + 1)], [notice(1, seq_no)])
+            seen = seq_no
+    except StoreError as error:
+        assert "The disk is full" in str(error), error
+        assert not (directory / "charger-agent.db.reserve").exists(), "it was given up before the error"
+        assert len(await store.rows(0, 1000)) == seen + 1, "what was confirmed is there"
+        assert store.refusal
+        await store.look_at_disk()
+        assert (directory / "charger-agent.db.reserve").exists()
+        print("refused")
+    await store.aclose()
+
+asyncio.run(main())
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert result.stdout == "refused\n", result.stderr
+
+
+# -------------------------------------------------------------------------------------------------------------------- the bound
+
+
+def small_bound(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A bound that a test can reach: 2 MiB for the file."""
+    monkeypatch.setattr(room_module, "_SHARE", 64)
+    return LOG_BYTES + RESERVE_BYTES + 2 * MIB
+
+
+async def test_delivered_sessions_go_first_and_all_files_stay_within_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = small_bound(monkeypatch)
+    async with opened(tmp_path, max_bytes=bound) as store:
+        await store.recover()
+        for number in range(1, 900):
+            await store.commit([ended(number)], [replace(notice(number, 0), meter_values=())])
+            (row,) = await store.rows(0, 10)
+            store.mark(Delivered(row_id=row.row_id, transaction_id=row.notice.transaction_id))
+            if number % 20 == 0:
+                await store.flush()
+                assert everything(tmp_path) <= bound
+        kept = {session.transaction_id for session in await store.sessions(1000)}
+        assert {transaction_id(number) for number in range(810, 900)} <= kept
+        assert len(kept) < 600
+        assert store.refusal == ""
+
+
+async def test_a_backlog_stays_within_the_bound_and_running_sessions_get_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The portal is away for ever: values are thinned, then no session begins, and the one that runs is recorded to its end."""
+    bound = small_bound(monkeypatch)
+    async with opened(tmp_path, max_bytes=bound) as store:
+        await store.recover()
+        number = 0
+        while not store.refusal:
+            number += 1
+            updates = [notice(number, seq_no) for seq_no in range(1, 12)]
+            await store.commit([record(number)], [notice(number, 0)])
+            await store.commit([ended(number, next_seq_no=13)], [*updates, end_notice(number, 12)])
+            assert everything(tmp_path) <= bound
+            assert number < 2_000, "the bound is reached"
+        assert "has reached its bound of" in store.refusal
+        assert "Bring the portal back" in store.trouble
+        assert (await store.status()).thinned > 100
+        await store.commit([record(9999)], [notice(9999, 0)])  # one that was beginning
+        for seq_no in range(1, 10):
+            await store.commit([record(9999, next_seq_no=seq_no + 1)], [notice(9999, seq_no)])
+        await store.commit([ended(9999, next_seq_no=11)], [end_notice(9999, 10)])
+        assert everything(tmp_path) <= bound
+        rows = await store.rows(0, 100_000)
+        ends = [row.notice.transaction_id for row in rows if row.notice.event_type in {"Started", "Ended"}]
+        assert len(ends) == 2 * (number + 1), "no start and no end was dropped"
+        for row in rows:
+            store.mark(Delivered(row_id=row.row_id, transaction_id=row.notice.transaction_id))
+        await store.flush()
+        await store.commit([record(9999)], [])
+        assert store.refusal == "", "the portal is back"
+
+
+async def test_even_without_thinning_the_bound_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = small_bound(monkeypatch)
+    async with opened(tmp_path, max_bytes=bound) as store:
+        for number in range(1, 5000):
+            try:
+                await store.commit([record(number)], [notice(number, 0)])
+            except StoreError:
+                break
+        else:
+            raise AssertionError("the bound is not reached")
+        assert "raise [store] max_bytes" in store.trouble
+        assert everything(tmp_path) <= bound
+        assert len(await store.rows(0, 5000)) == number - 1
+
+
+async def test_damaged_files_give_way_to_sessions_the_oldest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = small_bound(monkeypatch)
+    for name, content in (("corrupt-1", MIB), ("corrupt-1-wal", MIB // 2), ("corrupt-2", MIB // 2)):
+        (tmp_path / f"{FILE_NAME}.{name}").write_bytes(bytes(content))
+    async with opened(tmp_path, max_bytes=bound) as store:
+        assert {each.name for each in tmp_path.glob("*.corrupt-*")} == {f"{FILE_NAME}.corrupt-2"}
+        assert any("corrupt-1 had to go" in remark for remark in store.remarks)
+        assert (await store.storage()).kept_bytes == MIB // 2
+
+
+async def test_the_files_of_the_store_are_known(tmp_path: Path) -> None:
+    """Nothing else of ours grows on the disk: logs are the journal's."""
+    async with opened(tmp_path) as store:
+        await store.recover()
+        for number in range(1, 30):
+            await store.commit([ended(number)], [notice(number, 0), end_notice(number, 1)])
+        names = {each.name.removeprefix(FILE_NAME) for each in tmp_path.iterdir()}
+        assert names == {"", "-wal", "-shm", ".lock", ".map", ".reserve"}
+        sizes = await store.storage()
+        assert sizes.rows["transactions"] == 29
+        assert sizes.rows["outbox"] == 58
+        assert sizes.oldest == ended(1).started_at.utc
+
+
+def test_what_is_left_is_for_running_sessions() -> None:
+    room = Room(Path("/nowhere/x.db"), 64 * MIB)
+    room.has_reserve = True
+    room.look()
+    room.has_reserve = True
+    edges = [used for used in range(0, 60 * MIB, MIB) if room.refusal(used)]
+    assert edges[0] == 56 * MIB
+    assert room.wants_less(52 * MIB)
+    assert not room.wants_less(50 * MIB)
+
+
+async def test_a_full_disk_during_an_update_of_the_software_takes_the_sessions_first(disk: Path) -> None:
+    """The copy of the older schema needs room that is not there: the store goes on without it."""
+    from tests.store.fixtures import generate
+
+    generate.load(Path(generate.__file__).with_name("schema_0001.sql"), disk)
+    ballast = fill(disk)
+    with ballast.open("r+b") as file:
+        file.truncate(ballast.stat().st_size - 160 * 1024)
+    async with opened(disk) as store:
+        assert len(await store.sessions()) == 5
+        assert "The disk is full" in store.refusal
+        refused, _ = await until_refused(store, 77)
+        assert refused
+        ballast.unlink()
+        await store.look_at_disk()
+        await store.commit([record(77, next_seq_no=refused + 1)], [notice(77, refused)])
+        assert store.trouble == ""
+    shutil.rmtree(disk, ignore_errors=True)
