@@ -143,7 +143,7 @@ async def test_power_that_comes_back_in_time_is_only_a_pause(template: Template,
 def cuts(depth: int) -> Iterator[tuple[tuple[int, str], ...]]:
     """Where each of `depth` recoveries in a row dies: at one of its first commits, on this or that side of it."""
     places = ((1, "after"), (2, "before"), (2, "after"), (3, "before"))
-    yield from itertools.islice(itertools.product(places, repeat=depth), 0, None, 3 if depth == 2 else 13)
+    yield from itertools.islice(itertools.product(places, repeat=depth), 0, None, 7 if depth == 2 else 19)
 
 
 async def cut_again_and_again(template: Path, directory: Path, version: str, policy: str, deaths: tuple[tuple[int, str], ...]) -> list[str]:
