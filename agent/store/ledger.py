@@ -7,6 +7,7 @@ so that `chargerctl` can prove a file while the daemon is down.
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from agent.domain import ledger
@@ -251,11 +252,12 @@ def feed(verifier: ledger.Verifier, read: Page) -> None:
 
 def prune(db: sqlite3.Connection, *, keep: int = KEPT_ROWS) -> int:
     """Remove the oldest rows beyond `keep`, some hundred at a time. Gives the number of rows."""
-    count, first = db.execute("SELECT count(*), min(entry) FROM ledger").fetchone()
-    if count < keep + PRUNED_AT_ONCE:
+    if db.execute("SELECT count(*) FROM ledger").fetchone()[0] < keep + PRUNED_AT_ONCE:
         return 0
     (through,) = db.execute("SELECT entry FROM ledger ORDER BY entry LIMIT 1 OFFSET ?", (PRUNED_AT_ONCE - 1,)).fetchone()
-    return prune_through(db, int(through), why="space") if first is not None else 0
+    if len(_undelivered(db, through)) * 2 > PRUNED_AT_ONCE:
+        return 0  # a portal that has been away for years: there is little to gain, and nothing may be lost
+    return prune_through(db, through, why="space")
 
 
 def prune_before(db: sqlite3.Connection, utc: str) -> int:
@@ -264,31 +266,30 @@ def prune_before(db: sqlite3.Connection, utc: str) -> int:
     A session without a known time goes with the next one that has an older one.
     """
     through = 0
-    for entry, body in db.execute("SELECT entry, body FROM ledger ORDER BY entry LIMIT ?", (PRUNED_AT_ONCE,)).fetchall():
+    rows = db.execute(
+        "SELECT entry, body, coalesce(is_delivered, 1) FROM ledger LEFT JOIN transactions USING (transaction_id) ORDER BY entry LIMIT ?",
+        (PRUNED_AT_ONCE,),
+    ).fetchall()
+    for entry, body, is_delivered in rows:
         ended = ledger.ended_utc(body)
         if ended is not None and ended >= utc:
             break
-        if ended is not None:
+        if ended is not None and is_delivered:
             through = entry
     return prune_through(db, through, why="retention") if through else 0
 
 
 def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
-    """Remove the rows up to `through`, as far as what they are about was delivered, and say so in a row. Gives the number of rows.
+    """Remove the rows up to `through` with the records of their sessions, and say so in a row. Gives by how many there are fewer.
 
-    The record of a session goes with its row. The row that says so is a part of the chain, so the next signed head covers it.
+    That row is a part of the chain, so the next signed head covers it. A session that was not delivered (it may be a dead letter for years)
+    keeps its record, and is entered again at the end.
     """
-    waiting = db.execute(
-        "SELECT min(entry) FROM ledger l JOIN transactions t ON t.transaction_id = l.transaction_id "
-        "WHERE entry <= ? AND (t.is_delivered = 0 OR t.is_open = 1)",
-        (through,),
-    ).fetchone()[0]
-    if waiting is not None:
-        through = waiting - 1
     row = db.execute("SELECT entry, hash FROM ledger WHERE entry <= ? ORDER BY entry DESC LIMIT 1", (through,)).fetchone()
     if row is None:
         return 0
     end = Head(row[0], row[1])
+    stays = _undelivered(db, end.index)
     chain, last = _chain_and_head(db)
     (sessions,) = db.execute("SELECT count(*) FROM ledger WHERE entry <= ? AND transaction_id IS NOT NULL", (end.index,)).fetchone()
     _append(db, last, ledger.pruned_body(end, chain=chain, sessions=sessions, why=why), None)
@@ -300,7 +301,22 @@ def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
     )
     db.execute("DELETE FROM ledger_disclosures WHERE entry <= ?", (end.index,))
     db.execute("DELETE FROM ledger_heads WHERE entry <= ?", (end.index,))
-    return db.execute("DELETE FROM ledger WHERE entry <= ?", (end.index,)).rowcount
+    count = db.execute("DELETE FROM ledger WHERE entry <= ?", (end.index,)).rowcount
+    for transaction_id, text, body in stays:
+        with suppress(ValueError):  # a record that cannot be read is no fact
+            station = str(ledger.read_body(body).get("station"))
+            _append_session(db, transaction_id, ledger.read_record(unsealed(text)), station=station, is_late=True)
+    return count - len(stays)
+
+
+def _undelivered(db: sqlite3.Connection, through: int) -> list[tuple[str, str, str]]:
+    """Sessions up to a row that the portal has not got: id, record and body."""
+    rows = db.execute(
+        "SELECT transaction_id, record, body FROM ledger JOIN transactions USING (transaction_id) "
+        "WHERE entry <= ? AND is_delivered = 0 AND record IS NOT NULL ORDER BY entry",
+        (through,),
+    )
+    return rows.fetchall()
 
 
 def as_json(read: Page, said: list[SignedHead], *, with_tokens: bool) -> dict[str, object]:

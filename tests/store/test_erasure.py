@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
-from agent.domain.outbox import Delivered
+from agent.domain.outbox import DeadLettered, Delivered
 from agent.domain.records import CacheEntry
 from agent.domain.transaction import StopBegun, StoppedReason, TriggerReason
 from agent.store import ledger
@@ -159,11 +159,17 @@ async def test_many_old_sessions_go_in_pieces(tmp_path: Path, monkeypatch: pytes
         assert on_disk(tmp_path, TOKEN.value) == []
 
 
-async def test_a_session_that_was_not_delivered_stays_and_so_do_those_behind_it(tmp_path: Path) -> None:
+async def test_a_session_that_was_not_delivered_stays(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
-        await charge_with(store, 1, TOKEN, day=1)
-        await charge_with(store, 2, OTHER, day=2, is_delivered=False)
-        await charge_with(store, 3, TOKEN, day=3, is_delivered=False)
-        assert await store.forget_before(EPOCH + timedelta(days=30)) == 1
-        assert proved(tmp_path / FILE_NAME).is_sound
-        assert len(await store.rows(0, 10)) == 4
+        await charge_with(store, 1, IdToken("TOKEN-NUMBER-1"), day=1, is_delivered=False)
+        for row in await store.rows(0, 10):
+            store.mark(DeadLettered(row_id=row.row_id, transaction_id=row.notice.transaction_id, error="no"))
+        await store.flush()
+        await charge_with(store, 2, IdToken("TOKEN-NUMBER-2"), day=2)
+        await charge_with(store, 3, IdToken("TOKEN-NUMBER-3"), day=30)
+        assert await store.forget_before(EPOCH + timedelta(days=20)) == 1
+        assert await store.forget_before(EPOCH + timedelta(days=20)) == 0
+        assert [number for number in (1, 2, 3) if on_disk(tmp_path, f"TOKEN-NUMBER-{number}")] == [1, 3]
+        assert len(await store.dead_letters()) == 2
+    verdict = proved(tmp_path / FILE_NAME)
+    assert (verdict.is_sound, verdict.sessions) == (True, 2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.domain import ledger as chain
 from agent.domain.ledger import ZERO_HASH, Head, RowKind, SignedHead, Verdict
-from agent.domain.outbox import Delivered
+from agent.domain.outbox import DeadLettered, Delivered
 from agent.store import ledger
 from agent.store.database import connect
 from agent.store.seal import unsealed
@@ -347,15 +347,59 @@ async def test_pruning_leaves_a_row_that_says_so_and_the_chain_whole(tmp_path: P
         assert ledger.verify(db).pruned == 7
 
 
-async def test_what_waits_for_delivery_is_not_pruned(tmp_path: Path) -> None:
+async def test_what_waits_for_delivery_keeps_its_record_and_moves_to_the_end(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await charge(store, 1)
         await charge(store, 2, is_delivered=False)
         await charge(store, 3, is_delivered=False)
     with closing(connect(tmp_path / FILE_NAME)) as db:
-        assert ledger.prune_through(db, 3, why="retention") == 1
-        assert ledger.prune_through(db, 3, why="retention") == 0
+        assert ledger.prune_through(db, 3, why="space") == 1
+        verdict = ledger.verify(db)
+        assert (verdict.is_sound, verdict.sessions, verdict.pruned) == (True, 2, 3)
+        assert db.execute("SELECT transaction_id, entry FROM ledger ORDER BY entry").fetchall() == [
+            (None, 4),
+            (transaction_id(2), 5),
+            (transaction_id(3), 6),
+        ]
+        assert db.execute("SELECT count(*) FROM transactions").fetchone() == (2,)
+
+
+async def test_a_damaged_record_does_not_keep_anything_from_being_pruned(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await charge(store, 1, is_delivered=False)
+        await charge(store, 2, is_delivered=False)
+    tampered(tmp_path / FILE_NAME, "UPDATE transactions SET record = '{' WHERE ordinal = 1")
+    with closing(connect(tmp_path / FILE_NAME)) as db:
+        ledger.prune_through(db, 2, why="space")
+        assert [row.transaction_id for row in ledger.page(db, 0, 10).rows] == [None, transaction_id(2)]
+
+
+async def test_a_dead_letter_does_not_keep_the_chain_from_being_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "PRUNED_AT_ONCE", 4)
+    monkeypatch.setattr(ledger.prune, "__kwdefaults__", {"keep": 5})
+    monkeypatch.setattr("agent.store.tables.KEPT_TRANSACTIONS", 3)
+    async with opened(tmp_path) as store:
+        await charge(store, 1, is_delivered=False)
+        for row in await store.rows(0, 10):
+            store.mark(DeadLettered(row_id=row.row_id, transaction_id=row.notice.transaction_id, error="no"))
+        for number in range(2, 40):
+            await charge(store, number)
+        assert [letter.transaction_id for letter in await store.dead_letters(10)] == [transaction_id(1)] * 2
+    with closing(connect(tmp_path / FILE_NAME)) as db:
+        assert db.execute("SELECT count(*) FROM ledger").fetchone()[0] <= 10
         assert ledger.verify(db).is_sound
+        assert db.execute("SELECT count(*) FROM ledger WHERE transaction_id = ?", (transaction_id(1),)).fetchone() == (1,)
+
+
+async def test_a_portal_that_stays_away_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "PRUNED_AT_ONCE", 4)
+    monkeypatch.setattr(ledger.prune, "__kwdefaults__", {"keep": 5})
+    async with opened(tmp_path) as store:
+        for number in range(1, 21):
+            await charge(store, number, is_delivered=False)
+    with closing(connect(tmp_path / FILE_NAME)) as db:
+        verdict = ledger.verify(db)
+    assert (verdict.is_sound, verdict.sessions, verdict.rows) == (True, 20, 20)
 
 
 async def test_a_beginning_that_was_cut_off_with_a_false_reason_is_found(tmp_path: Path) -> None:
