@@ -177,7 +177,7 @@ class Outbox(Protocol):
 
 
 class WireClock(Protocol):
-    """Gives wall time to moments that were recorded without it."""
+    """Gives the wall time of recorded moments: their own, or the right one where they have none or a wrong one."""
 
     def utc_of(self, instant: Instant) -> datetime | None:
         """UTC of a moment of this or an earlier boot, None while no trusted time is known for that boot."""

@@ -6,6 +6,7 @@ board's clock alone. Where there is none, what is on disk says at least how earl
 
 import asyncio
 import logging
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -98,6 +99,8 @@ class Clock:
         self._is_synchronized = False
         self._synchronized_at: int | None = None
         self._refused: datetime | None = None
+        self._board_lines: deque[tuple[int, datetime]] = deque(maxlen=4)
+        """What moments were recorded by while nobody else knew: a new line where the board's clock jumped."""
 
     # --- what is known before anybody says anything
 
@@ -200,7 +203,24 @@ class Clock:
             utc = told + timedelta(milliseconds=mono_ms - told_ms)
         if utc is None:
             utc = self._board_utc()
+            if utc is not None:
+                self._note_line(mono_ms, utc)
         return None if utc is None else utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+    def _note_line(self, mono_ms: int, utc: datetime) -> None:
+        if self._board_lines:
+            begun_ms, begun = self._board_lines[-1]
+            if abs(utc - begun - timedelta(milliseconds=mono_ms - begun_ms)) <= TOLERATED:
+                return
+        self._board_lines.append((mono_ms, utc))
+
+    def wrong_board_utc(self, now: Instant) -> datetime | None:
+        """What the board's clock said, carried on to now, if moments were recorded by it and it was wrong; None where it was right."""
+        for begun_ms, begun in reversed(self._board_lines):
+            carried_on = begun + timedelta(milliseconds=now.mono_ms - begun_ms)
+            if now.utc is not None and abs(carried_on - now.utc) > TOLERATED:
+                return carried_on
+        return None
 
     def _ntp_utc(self) -> datetime | None:
         """The board's time while a time service keeps it, whatever the disk says: a wrong time on disk must not outlive its cause."""

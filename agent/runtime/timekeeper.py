@@ -13,8 +13,8 @@ LOOK_S: Final = 60.0
 class Anchors(Protocol):
     """The disk, as the timekeeper needs it."""
 
-    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
-        """Note the wall time of a moment of a boot."""
+    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime, board_utc: datetime | None) -> None:
+        """Note the wall time of a moment of a boot, and what the board's clock would have said then where that was wrong."""
 
 
 class Notes(Protocol):
@@ -55,7 +55,7 @@ class Timekeeper:
             self._notes.note("clock_source", f"{trust.value}{was}; it is {since}", is_warning=False)
             self._trust = trust
         if now.utc is not None and trust in (ClockTrust.NTP, ClockTrust.OCPP):
-            self._anchors.set_anchor(now.boot_id, now.mono_ms, now.utc)
+            self._anchors.set_anchor(now.boot_id, now.mono_ms, now.utc, self._clock.wrong_board_utc(now))
         self._tell_stale()
         self._tell_difference()
 

@@ -50,6 +50,7 @@ LIFETIME_DELAY_S: Final = 300.0
 MAX_PENDING_MARKS: Final = 500
 ANCHOR_MOVED_MS: Final = 12 * 3_600_000
 """So old is the newest time on disk at most after a power cut of an idle charger. Costs two small commits a day."""
+BOARD_DRIFT: Final = timedelta(seconds=60)
 ANCHOR_STEP: Final = timedelta(seconds=1)
 """A smaller difference to what is known is the network's."""
 
@@ -341,17 +342,25 @@ class Store:
     def utc_of(self, instant: Instant) -> datetime | None:
         """UTC of a moment of this or an earlier boot; None while no trusted time is known for that boot.
 
-        It never changes once it was given: it comes from the first time that the boot was told, and not before that is on disk.
+        It never changes once it was given: it comes from the first time that the boot was told, and not before that is on disk. A moment
+        that was recorded by a board's clock which turned out to be wrong gets the time of the boot as well.
         """
         known = self._books.boot_times.get(instant.boot_id)
-        return instant.utc if instant.utc is not None or known is None else _on(known, instant.mono_ms)
+        if instant.utc is None:
+            return None if known is None else _on(known, instant.mono_ms)
+        if known is None:
+            learned = self._pending.boot_times.get(instant.boot_id)
+            return None if learned is not None and _is_by_wrong_clock(instant, learned) else instant.utc
+        return _on(known, instant.mono_ms) if _is_by_wrong_clock(instant, known) else instant.utc
 
     def may_learn(self, instant: Instant) -> bool:
         """Whether the time of such a moment can still become known: an earlier boot without an anchor never gets one."""
         return instant.boot_id == self._boot_id
 
-    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
+    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime, board_utc: datetime | None = None) -> None:
         """Note the wall time of a moment of a boot, from a trusted clock. A difference below a second to what is known changes nothing.
+
+        `board_utc`: what the board's own clock said before, carried on to the same moment, where it was wrong.
 
         The first one of a boot gives its moments their time on the wire (`utc_of`), for good. An anchor that agrees is moved on after some
         hours, along its own line, so that after a power cut the disk knows how late it was.
@@ -370,7 +379,7 @@ class Store:
         if boot_id in self._books.boot_times:
             self._flush_within(MARK_DELAY_S)
         else:
-            self._pending.boot_times.setdefault(boot_id, anchor)
+            self._pending.boot_times.setdefault(boot_id, replace(anchor, board_utc=board_utc))
             self._flush_now()
 
     def anchor(self, boot_id: str) -> Instant | None:
@@ -619,3 +628,15 @@ class Store:
 def _on(anchor: Anchor, mono_ms: int) -> datetime:
     """The wall time of a moment of the anchor's boot."""
     return anchor.utc + timedelta(milliseconds=mono_ms - anchor.mono_ms)
+
+
+def _is_by_wrong_clock(instant: Instant, known: Anchor) -> bool:
+    """Whether a moment carries the time of the board's clock that was found wrong: near that clock's line, and far from the right one.
+
+    A clock of its own drifts by seconds in days against the monotonic one.
+    """
+    if known.board_utc is None or instant.utc is None:
+        return False
+    wrong = known.board_utc + timedelta(milliseconds=instant.mono_ms - known.mono_ms)
+    near = max(ANCHOR_STEP, min(BOARD_DRIFT, abs(known.board_utc - known.utc) / 4))
+    return abs(instant.utc - wrong) < near

@@ -49,10 +49,11 @@ class MeterLifetime:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """The wall time that a boot's monotonic clock had at one moment."""
+    """The wall time that a boot's monotonic clock had at one moment. `board_utc`: what the board's clock said then, where it was wrong."""
 
     mono_ms: int
     utc: datetime
+    board_utc: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,8 @@ def write_pending(db: sqlite3.Connection, pending: Pending, written: Written) ->
         )
     for boot_id, anchor in pending.boot_times.items():
         db.execute(
-            "INSERT OR IGNORE INTO boot_times (boot_id, mono_ms, utc) VALUES (?, ?, ?)", (boot_id, anchor.mono_ms, anchor.utc.isoformat())
+            "INSERT OR IGNORE INTO boot_times (boot_id, mono_ms, utc, board_utc) VALUES (?, ?, ?, ?)",
+            (boot_id, anchor.mono_ms, anchor.utc.isoformat(), _utc_text(anchor.board_utc)),
         )
     for lifetime in pending.lifetimes.values():
         db.execute("INSERT OR REPLACE INTO meter_lifetimes (evse_id, record) VALUES (?, ?)", (lifetime.evse_id, dump(lifetime)))
@@ -500,8 +502,9 @@ def load_books(db: sqlite3.Connection) -> Books:
         books.remote_ids[transaction_id] = int(remote_id)
     for boot_id, mono_ms, utc in db.execute("SELECT boot_id, mono_ms, utc FROM clock_anchors"):
         books.anchors[boot_id] = Anchor(mono_ms, datetime.fromisoformat(utc))
-    for boot_id, mono_ms, utc in db.execute("SELECT boot_id, mono_ms, utc FROM boot_times"):
-        books.boot_times[boot_id] = Anchor(mono_ms, datetime.fromisoformat(utc))
+    for boot_id, mono_ms, utc, board_utc in db.execute("SELECT boot_id, mono_ms, utc, board_utc FROM boot_times"):
+        wrong = None if board_utc is None else datetime.fromisoformat(board_utc)
+        books.boot_times[boot_id] = Anchor(mono_ms, datetime.fromisoformat(utc), wrong)
     for (text,) in db.execute("SELECT record FROM meter_lifetimes"):
         lifetime = _try_load(text, MeterLifetime)
         if lifetime is not None:

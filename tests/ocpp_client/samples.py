@@ -45,6 +45,8 @@ class Clock:
     boot_id: str = "boot-1"
 
     def utc_of(self, instant: Instant) -> datetime | None:
+        if instant.utc is not None:
+            return instant.utc
         start = self.zero.get(instant.boot_id)
         return None if start is None else start + timedelta(milliseconds=instant.mono_ms)
 

@@ -204,6 +204,36 @@ def test_the_kernel_is_asked_and_answers_as_its_own_tool_would() -> None:
     assert SystemClock().is_synchronized() is ntp.is_synchronized(result, timex.status, timex.maxerror)
 
 
+@pytest.mark.pain(25)
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("is_ntp", [False, True])
+async def test_what_the_board_said_before_is_known_when_it_was_wrong(is_ntp: bool) -> None:
+    """The clock jumps once by itself, and then somebody trusted speaks: the moments before get their time from there."""
+    board = Board(NOW - timedelta(days=9))
+    clock = Clock(board, "boot-1")
+    assert clock.wrong_board_utc(clock.now()) is None, "nobody knows better"
+    board.at = NOW - timedelta(days=3)
+    clock.now()
+    await asyncio.sleep(1000)
+    board.at = NOW + timedelta(seconds=1000)
+    if is_ntp:
+        clock.now()  # the service has set it, and says so a moment later
+        board.has_service = True
+        assert clock.trust is ClockTrust.NTP
+    else:
+        board.at = NOW - timedelta(days=3) + timedelta(seconds=1000)
+        clock.csms_time(NOW + timedelta(seconds=1000))
+    assert clock.wrong_board_utc(clock.now()) == NOW - timedelta(days=3) + timedelta(seconds=1000)
+
+
+@pytest.mark.parametrize("board", [None, NOW, NOW + timedelta(seconds=1)])
+async def test_a_board_that_was_right_or_silent_leaves_nothing_to_repair(board: datetime | None) -> None:
+    clock = Clock(Board(board), "boot-1")
+    clock.now()
+    clock.csms_time(NOW)
+    assert clock.wrong_board_utc(clock.now()) is None
+
+
 # ------------------------------------------------------------------------------------------------------ what is on disk
 
 

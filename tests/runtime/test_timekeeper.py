@@ -20,13 +20,15 @@ class Outside:
     def __init__(self) -> None:
         self.notes: list[tuple[str, bool]] = []
         self.anchors: list[tuple[str, int, datetime]] = []
+        self.wrong: list[datetime | None] = []
 
     def note(self, name: str, detail: str, *, is_warning: bool) -> None:
         assert detail
         self.notes.append((name, is_warning))
 
-    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime) -> None:
+    def set_anchor(self, boot_id: str, mono_ms: int, utc: datetime, board_utc: datetime | None) -> None:
         self.anchors.append((boot_id, mono_ms, utc))
+        self.wrong.append(board_utc)
 
 
 def keeper(board: Board, **kwargs: Any) -> tuple[Timekeeper, Clock, Outside]:
@@ -58,6 +60,8 @@ async def test_a_correction_by_the_csms_is_told_with_its_size() -> None:
     timekeeper.told(NOW - timedelta(hours=2))
     assert outside.notes[0] == ("clock_corrected", True)
     assert outside.anchors[-1][2] - (NOW - timedelta(hours=2)) < timedelta(seconds=5)
+    assert outside.wrong[-1] is not None
+    assert outside.wrong[-1] - NOW < timedelta(seconds=5)
 
 
 @pytest.mark.pain(24)

@@ -704,6 +704,30 @@ async def test_the_time_of_a_message_does_not_change_by_a_crash(tmp_path: Path) 
         assert store.utc_of(dark) == sent == EPOCH - timedelta(seconds=9)
 
 
+async def test_moments_by_a_wrong_clock_get_the_time_of_their_boot_and_keep_it(tmp_path: Path) -> None:
+    """A board without a battery wakes up with the time at which it was switched off: plausible, and three days wrong."""
+    wrong = timedelta(days=-3)
+    by_board = [Instant(BOOT, ms, EPOCH + timedelta(milliseconds=ms) + wrong) for ms in (0, 1, 7_200_000)]
+    drifted = Instant(BOOT, 7_200_000, EPOCH + timedelta(hours=2, seconds=9) + wrong)
+    told = Instant(BOOT, 7_300_000, EPOCH + timedelta(milliseconds=7_300_000))
+    async with recovered(tmp_path) as (store, _):
+        assert [store.utc_of(moment) for moment in by_board] == [moment.utc for moment in by_board]
+        store.set_anchor(BOOT, 7_200_000, EPOCH + timedelta(hours=2), EPOCH + timedelta(hours=2) + wrong)
+        assert store.utc_of(by_board[0]) is None, "not sent before it is on disk, or a cut could give it two times"
+        assert store.utc_of(told) == told.utc
+        await store.flush()
+        right = [EPOCH + timedelta(milliseconds=moment.mono_ms) for moment in by_board]
+        assert [store.utc_of(moment) for moment in by_board] == right
+        store.set_anchor(BOOT, 7_400_000, EPOCH + timedelta(hours=9))
+        await store.flush()
+        assert [store.utc_of(moment) for moment in by_board] == right
+    async with recovered(tmp_path, boot_id=OTHER_BOOT) as (store, _):
+        assert [store.utc_of(moment) for moment in by_board] == right
+        assert store.utc_of(drifted) == EPOCH + timedelta(hours=2)
+        assert store.utc_of(told) == told.utc
+        assert store.utc_of(at(0, is_utc_known=False)) == EPOCH
+
+
 async def test_an_anchor_moves_on_along_its_own_line(tmp_path: Path) -> None:
     """After a power cut of a charger that idled for weeks the disk knows how late it was, and no message got another time meanwhile."""
     async with recovered(tmp_path) as (store, _):

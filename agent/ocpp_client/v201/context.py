@@ -38,7 +38,7 @@ class Context:
 
     def utc(self, at: Instant) -> datetime | None:
         """Wall time of a moment, None while it is not known."""
-        return at.utc if at.utc is not None else self.clock.utc_of(at)
+        return self.clock.utc_of(at)
 
     def missing_time(self, moments: Iterable[Instant]) -> MissingTime | None:
         """Whether one of these moments has no wall time."""
