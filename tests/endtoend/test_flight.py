@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.domain.events import CommandReceived, FaultRaised, MeterRead
+from agent.domain.events import CommandReceived, FaultRaised, MeterRead, Started
 from agent.runtime.flight_file import Flight, read_flight
 from agent.runtime.recorder import AFTER_S
 from simulator.replay import as_text, replay
@@ -55,3 +55,29 @@ async def test_a_paid_session_and_the_fault_that_ends_it_replay_the_same(templat
         for path in (fault, last, session):
             text = gzip.decompress(path.read_bytes())
             assert charger.uid.encode() not in text
+
+
+async def test_what_a_kill_leaves_behind_replays_the_same(template: Template, tmp_path: Path) -> None:
+    """SIGKILL while the recorder writes: the file ends somewhere, and all before that is decided the same again."""
+    async with running(await template("2.0.1"), tmp_path / "c", starts=False) as charger:
+        await charger.start_daemon("tests.endtoend.hasty_daemon")
+        key = await charger.session()
+        await charger.charge(10)
+        await charger.watch(lambda: has_recorded(charger), "a part of the session is recorded")
+        await charger.kill_daemon()
+        (session,) = recordings(charger, "flight")
+        found = replay(read_flight(session))
+        assert found.is_same, "\n".join(as_text(found))
+        remarks = [getattr(effect, "name", "") for one in found.flight.steps for effect in one.effects]
+        assert "transaction_started" in remarks
+        await charger.start_daemon()
+        await charger.settled(key)
+        await charger.unplug()
+        code, _ = await charger.end_daemon(signal.SIGTERM)
+        assert code == 0
+        _, recovery = recordings(charger, "flight")
+        assert isinstance(replayed(recovery).steps[0].event, Started), "what the store gave back is the beginning of the next"
+
+
+async def has_recorded(charger: Charger) -> bool:
+    return any(path.stat().st_size > 5000 for path in recordings(charger, "flight"))

@@ -239,6 +239,24 @@ async def test_two_causes_within_the_time_after_are_one_file(tmp_path: Path) -> 
     ]
 
 
+async def test_a_token_has_another_pseudonym_in_each_file(tmp_path: Path) -> None:
+    """Who holds recordings of many days cannot follow a driver through them."""
+    async with recording(tmp_path) as charger:
+        await charger.begin_session()
+        for _ in range(2):
+            await charger.recorder.freeze_now("CAFE0001 was shown, 7F3K-22QX stands on the label")
+    shown = []
+    for path in tmp_path.glob("*"):
+        text = gzip.decompress(path.read_bytes()).lower()
+        assert b"cafe0001" not in text
+        assert b"7f3k-22qx" not in text
+        shown += [
+            one.event.command.id_token for one in read_flight(path).steps if isinstance(getattr(one.event, "command", None), RequestStart)
+        ]  # type: ignore[union-attr]
+    assert len(shown) == 3, "two frozen files and the running one"
+    assert len({token.value.casefold() for token in shown}) == 3
+
+
 async def test_a_technician_freezes_at_once(tmp_path: Path) -> None:
     async with recording(tmp_path) as charger:
         name = await charger.recorder.freeze_now("it hummed")
