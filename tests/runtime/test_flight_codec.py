@@ -215,6 +215,7 @@ def test_values_that_nobody_may_read_become_stars_of_their_length() -> None:
         mutability=Mutability.WRITE_ONLY,
     )
     known = coding(Variables.of((*definitions(evses=1), secret)))
+    assert "unknown-word" not in line(encode_event(assigned("OCPP16Ctrlr.AuthorizationKey", "unknown-word"), known))
     for name in ("SecurityCtrlr.BasicAuthPassword", "OCPP16Ctrlr.AuthorizationKey"):
         written = line(encode_event(assigned(name, "very-secret"), known))
         assert "very-secret" not in written

@@ -201,6 +201,22 @@ async def test_a_session_is_whole_on_disk_when_it_is_over_and_the_next_has_a_fil
             assert {"transaction_started", "transaction_ended"} <= {getattr(e, "name", "") for one in found.steps for e in one.effects}
 
 
+async def test_a_long_session_goes_on_in_new_files_of_which_the_newest_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RUNNING_BYTES", 10_000)
+    async with recording(tmp_path) as charger:
+        await charger.begin_session()
+        await charger.pass_s(3600)
+        last = charger.now()
+    names = files(tmp_path)
+    assert len(names) == module.MOST_RUNNING
+    assert names[0] != "flight-0001.jsonl.gz"
+    for name in names:
+        found = read_flight(tmp_path / name)
+        assert replay(found).is_same, "each begins with a state of its own"
+        assert (tmp_path / name).stat().st_size < 20_000
+    assert found.steps[-1].at == last
+
+
 async def test_leaving_in_a_session_writes_the_rest_of_it(tmp_path: Path) -> None:
     async with recording(tmp_path) as charger:
         await charger.begin_session()
