@@ -32,6 +32,7 @@ from agent.runtime.app import App, DirectLink, Ending, boot_reason, client_tunin
 from agent.runtime.check import VALIDATORS
 from agent.store.serial import load
 from agent.store.store import FILE_NAME
+from simulator.board import BoardClock
 from simulator.faults import SimFault
 from simulator.hal import SimulatorDriver
 
@@ -358,6 +359,40 @@ async def test_a_supply_that_fails_opens_and_writes_what_waits(tmp_path: Path) -
         await becomes(lambda: not evse_in_the_world(app)["contactor"]["is_closed"], 0.1)
         world(app).clear_fault(SimFault.POWER_FAIL)
         await becomes(lambda: evse_in_the_world(app)["contactor"]["is_closed"], 10)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.pain(24)
+async def test_where_a_time_service_keeps_the_clock_the_csms_moves_nothing_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole application: what is recorded keeps the time service's time, and a technician hears of the contradiction."""
+    monkeypatch.setattr(BoardClock, "is_synchronized", lambda _self: True)  # a board with NTP
+    async with running(configured(tmp_path)) as app:
+        await asyncio.sleep(1)
+        assert app.clock.trust is ClockTrust.NTP
+        before = app.clock.now()
+        assert before.utc is not None
+        app.csms_time(before.utc + timedelta(minutes=10))
+        after = app.clock.now()
+        assert after.utc is not None
+        assert after.utc - before.utc < timedelta(seconds=2)
+        assert app.store.utc_of(Instant(app.boot_id, before.mono_ms)) == before.utc
+        assert "clock_differs" in [noted.remark.name for noted in app.engine.remarks]
+        assert "600 s ahead" in app.timekeeper.alarm()[0]
+
+
+@pytest.mark.virtual_time
+async def test_an_agent_that_is_started_again_in_the_same_boot_knows_the_time(tmp_path: Path) -> None:
+    told = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+    async with running(configured(tmp_path)) as app:
+        app.csms_time(told)
+        await app.store.flush()
+    async with running(configured(tmp_path)) as app:
+        assert app.clock.trust is ClockTrust.OCPP
+        utc = app.clock.now().utc
+        assert utc is not None
+        assert timedelta(0) <= utc - told < timedelta(minutes=5)
 
 
 @pytest.mark.virtual_time
