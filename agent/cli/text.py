@@ -83,6 +83,8 @@ def _clock(clock: Row) -> Iterator[str]:
 def _portal(csms: Row) -> Iterator[str]:
     how = f" over {csms['subprotocol']}" if csms["subprotocol"] and csms["state"] != "offline" else ""
     yield f"portal    {csms['state']} for {_duration(csms['since_s'])}{how}, {csms['url']}"
+    if csms["flaps"]:
+        yield f"          lost {_count(csms['flaps'], 'time', 'times')} since the start"
     if csms["next_attempt_s"] is not None:
         yield f"          next attempt to connect in {_duration(csms['next_attempt_s'])}"
     if csms["last_error"]:

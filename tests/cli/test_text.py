@@ -55,6 +55,11 @@ def test_status_in_trouble() -> None:
     ]
 
 
+def test_connections_that_were_lost_are_counted() -> None:
+    csms = {**ex.STATUS["csms"], "flaps": 3}
+    assert "          lost 3 times since the start" in lines("status", {**ex.STATUS, "csms": csms})
+
+
 def test_why_names_the_one_condition_and_its_cure_then_the_chain() -> None:
     assert lines("why", ex.WHY) == [
         "EVSE 1 does not charge: no vehicle is connected",
