@@ -656,7 +656,7 @@ class OcppClient:
         if sent is not None and sent.at + self._patience_s(sent) <= now:
             self._calls.give_up()
             self._timed_out(sent)
-        for question in self._waiting.expired(now - self._tuning.message_timeout_s):
+        for question in self._waiting.expired(now, self._tuning.message_timeout_s):
             self._authorization_failed(question, "the CSMS did not answer in time")
         for command_id, asked in list(self._asked.items()):
             if asked.deadline <= now:

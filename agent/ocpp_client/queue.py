@@ -400,9 +400,12 @@ class Waiting:
                 return item
         return None
 
-    def expired(self, before: float) -> tuple[AuthorizeNotice, ...]:
-        """Take out the questions about tokens that were put before this moment: the driver stands there and waits."""
-        old = tuple(notice for notice, at in self._notices if isinstance(notice, AuthorizeNotice) and at <= before)
+    def expired(self, now: float, patience_s: float) -> tuple[AuthorizeNotice, ...]:
+        """Take out the questions about tokens that have waited for so long: the driver stands there and waits.
+
+        Their deadline is the same sum of floats as the one that the timer was set to: a difference may be a rounding short of it.
+        """
+        old = tuple(notice for notice, at in self._notices if isinstance(notice, AuthorizeNotice) and at + patience_s <= now)
         if old:
             self._notices = deque(item for item in self._notices if item[0] not in old)
         return old

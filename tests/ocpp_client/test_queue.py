@@ -630,9 +630,17 @@ def test_questions_expire_and_statuses_do_not() -> None:
     waiting.put(early, 1)
     waiting.put(late, 5)
     assert waiting.oldest_question() == 1
-    assert waiting.expired(1) == (early,)
+    assert waiting.expired(1, 0) == (early,)
     assert len(waiting) == 2
     assert waiting.oldest_question() == 5
+
+
+def test_a_question_has_expired_at_the_very_moment_of_its_deadline() -> None:
+    """Else the timer that was set to this moment is set to it again and again."""
+    waiting, put_at, patience_s = Waiting(), 1021.4479397594451, 10.0
+    assert put_at + patience_s - patience_s < put_at, "a sum of floats that loses something"
+    waiting.put(authorize(), put_at)
+    assert waiting.expired(put_at + patience_s, patience_s) == (authorize(),)
 
 
 def test_what_may_not_go_is_left_in_its_place() -> None:
