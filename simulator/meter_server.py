@@ -87,6 +87,7 @@ class SimulatedMeter:
         self._faults: dict[MeterFault, str] = {}
         self._frozen: MeterSnapshot | None = None
         self._energy_offset_wh = Decimal(0)
+        self._image: tuple[MeterSnapshot, dict[MeterFault, str], Image] | None = None
         self.requests = 0
         self.writes: list[tuple[int, tuple[int, ...]]] = []
 
@@ -134,7 +135,7 @@ class SimulatedMeter:
         address, count = struct.unpack(">HH", pdu[1:])
         if not 1 <= count <= MAX_READ:
             return bytes((function | 0x80, ILLEGAL_DATA_VALUE))
-        image = self._encode(self._frozen or self._snapshot(), self._faults)
+        image = self._registers()
         try:
             words = [self._word(image, function, one, address, count) for one in range(address, address + count)]
         except KeyError:
@@ -153,6 +154,13 @@ class SimulatedMeter:
         if self._faults.get(MeterFault.LOCKED) == f"{address}={','.join(map(str, values))}":
             self.clear_fault(MeterFault.LOCKED)
         return pdu[:5]
+
+    def _registers(self) -> Image:
+        """The image of this moment; a read-out asks for several parts of the same one."""
+        now = self._frozen or self._snapshot()
+        if self._image is None or self._image[0] != now or self._image[1] != self._faults:
+            self._image = (now, dict(self._faults), self._encode(now, self._faults))
+        return self._image[2]
 
     def _word(self, image: Image, function: int, one: int, address: int, count: int) -> int:
         if (address, count) == (EM_CODE_ADDRESS, 1) and (EM_CODE_ALONE, EM_CODE_ADDRESS) in image:

@@ -10,7 +10,7 @@ Work of threads that reports through the loop is counted for `run_in_executor`, 
 import asyncio
 import contextlib
 import functools
-import os
+import math
 import selectors
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -23,6 +23,7 @@ Ts = TypeVarTuple("Ts")
 GRACE_S = 0.001
 """Real time given to the kernel to carry bytes from one socket of this process to another, before the clock jumps."""
 _STARTS_AT_S = 1000.0
+_ROUNDING_S = 1e-6
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -35,6 +36,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.jumps = 0
         self.on_turn: Callable[[], None] | None = None
         super().__init__(_JumpingSelector(self, grace_s))
+        self._clock_resolution = math.ulp(self._virtual_now)
         _watch_aiosqlite()
 
     def time(self) -> float:
@@ -42,8 +44,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual_now
 
     def jump(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let time pass: to the next timer exactly, whatever a sum of floats makes of it."""
         self._virtual_now += seconds
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        if scheduled and 0 < scheduled[0].when() - self._virtual_now < _ROUNDING_S:
+            self._virtual_now = scheduled[0].when()
+        # No timer fires before its time: one that finds itself a nanosecond early sets itself again, and this clock would stand still.
+        self._clock_resolution = math.ulp(self._virtual_now)
         self.jumps += 1
 
     @property
@@ -112,7 +119,6 @@ class _JumpingSelector(selectors.BaseSelector):
     def _look_again(self) -> list[tuple[selectors.SelectorKey, int]]:
         if self._grace_s > 0:
             return self._real.select(self._grace_s)
-        os.sched_yield()
         return self._real.select(0)
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:  # noqa: ANN401 - as in the base class

@@ -13,7 +13,7 @@ from agent.domain.transaction import TransactionRecord
 from agent.store import ledger
 from agent.store.serial import load
 from simulator.chaos.plan import Kind, SessionState, Trouble
-from simulator.chaos.witness import Witness, floor_wh, read_only
+from simulator.chaos.witness import Began, Witness, floor_wh, read_only
 from simulator.portal import PaymentState, Portal
 from simulator.portal.transactions import BookRow
 
@@ -26,6 +26,14 @@ EXPECTED: Final[dict[str, frozenset[Kind]]] = {
 """Anomalies that are expected where one of these troubles was."""
 
 
+UNDATABLE: Final = "cannot become known"
+"""In the last error of a dead letter: its time was never known in its boot. It is kept, and billed by hand (docs/decisions/0012)."""
+LOSES_TIME: Final = frozenset((Trouble.CRASH_REBOOT, Trouble.POWER_CUT, Trouble.LEAVE_REBOOT))
+"""What a moment without a time does not survive."""
+WRONG_CLOCK: Final = frozenset((Trouble.CLOCK_FORWARD, Trouble.CLOCK_BACK, Trouble.CLOCK_UNKNOWN))
+"""A board's clock that is not believed after a reboot; ahead, because then the right one is earlier than what the disk has."""
+SHORTFALL_WH: Final = 190
+"""22 kW for half a minute: a checkpoint every 10 s here, a read-out every 2 s, 5 s until a silent meter is lost, 3 s to stop."""
 FROZEN_WH: Final = 35
 """A register that stands still is found out when the power has promised 30 Wh (agent.metering.plausibility), a read-out later."""
 
@@ -47,6 +55,8 @@ class Findings:
     billed_wh: int = 0
     delivered_wh: int = 0
     closings: int = 0
+    by_hand: int = 0
+    """Sessions without a time: whole on the charger's disk and exported from there, not in the portal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,7 @@ class Stored:
     remote_id: str | None
     is_open: bool
     is_delivered: bool
+    is_undatable: bool = False
 
     @property
     def name(self) -> str:
@@ -78,10 +89,20 @@ class Message:
 def stored(disk: Path) -> list[Stored]:
     """The charger's own books, in the order in which its transactions began."""
     with closing(read_only(disk)) as db:
-        rows = db.execute("SELECT record, remote_id, is_open, is_delivered FROM transactions ORDER BY ordinal").fetchall()
+        rows = db.execute("SELECT record, remote_id, is_open, is_delivered, ordinal FROM transactions ORDER BY ordinal").fetchall()
+        undatable = {
+            ordinal
+            for (ordinal,) in db.execute("SELECT ordinal FROM outbox WHERE state = 'dead' AND last_error LIKE ?", (f"%{UNDATABLE}%",))
+        }
     return [
-        Stored(record=load(record, TransactionRecord), remote_id=remote_id, is_open=bool(is_open), is_delivered=bool(is_delivered))
-        for record, remote_id, is_open, is_delivered in rows
+        Stored(
+            record=load(record, TransactionRecord),
+            remote_id=remote_id,
+            is_open=bool(is_open),
+            is_delivered=bool(is_delivered),
+            is_undatable=ordinal in undatable,
+        )
+        for record, remote_id, is_open, is_delivered, ordinal in rows
     ]
 
 
@@ -111,6 +132,8 @@ def compare(portal: Portal, portal_file: Path, disk: Path, witness: Witness, hit
         found.lost += 1
         found.violations.append(f"lost: transaction {name} was on disk and is not there any more")
     known: set[int] = set()
+    began = {one.transaction_id: one for one in witness.began}
+    is_disk_sound = not _had(hits, frozenset((Trouble.DISK_SLOW, Trouble.DISK_FAILS)))
     for session in sessions:
         wire_id = session.name if rows and rows[0].version == "2.0.1" else session.remote_id
         own = of_row.get(wire_id or "", [])
@@ -118,6 +141,9 @@ def compare(portal: Portal, portal_file: Path, disk: Path, witness: Witness, hit
         if len(own) > 1:
             found.doubled += 1
             found.violations.append(f"doubled: transaction {session.name} is {len(own)} times in the portal")
+        if session.is_undatable and not session.is_open:
+            _by_hand(found, session, hits)
+            continue
         if not own or session.is_open or not session.is_delivered:
             found.lost += 1
             state = f"open {session.is_open}, delivered {session.is_delivered}, number {session.remote_id}"
@@ -125,6 +151,8 @@ def compare(portal: Portal, portal_file: Path, disk: Path, witness: Witness, hit
             continue
         is_lied_to = session.name in witness.lied_to
         _compare_one(found, session, own[0], heard[own[0].transaction_id], true_wh, is_lied_to=is_lied_to)
+        if not is_lied_to:
+            _compare_registers(found, session, began.get(session.name), real=true_wh.get(session.name), is_disk_sound=is_disk_sound)
     for row in rows:
         if row.transaction_id not in known:
             found.invented += 1
@@ -148,6 +176,18 @@ def _judge_chain(found: Findings, disk: Path) -> None:
     found.violations += [f"chain: row {problem.index}: {problem.text}" for problem in proof.problems]
     if proof.sessions != found.sessions:
         found.violations.append(f"chain: {proof.sessions} sessions in it, {found.sessions} on disk")
+
+
+def _by_hand(found: Findings, session: Stored, hits: Counter[tuple[SessionState, Kind]]) -> None:
+    """What the portal does not take without a time is whole on the disk, and came about by nothing else."""
+    found.by_hand += 1
+    found.billed_wh += session.record.energy_wh or 0
+    if not (_had(hits, LOSES_TIME) and _had(hits, WRONG_CLOCK)):
+        found.lost += 1
+        found.violations.append(f"lost: transaction {session.name} has no time, and nothing took it")
+    if session.record.ended_at is None or session.record.meter_stop is None:
+        found.lost += 1
+        found.violations.append(f"lost: transaction {session.name} cannot be billed by hand: {session.record}")
 
 
 def _had(hits: Counter[tuple[SessionState, Kind]], kinds: frozenset[Kind]) -> bool:
@@ -190,6 +230,17 @@ def _compare_one(
     checks += _order(row, heard)
     checks += _money(record, row)
     found.violations += [f"{text} (transaction {name})" for is_so, text in checks if not is_so]
+
+
+def _compare_registers(found: Findings, session: Stored, began: Began | None, *, real: int | None, is_disk_sound: bool) -> None:
+    """What is billed are registers that the meter showed, and what an earlier one leaves out is bounded by the checkpoints."""
+    record = session.record
+    start_wh = record.meter_start.energy_wh
+    if began is not None and not began.is_near_leap and start_wh is not None and floor_wh(start_wh) != floor_wh(began.register_wh):
+        found.violations.append(f"energy: began at {start_wh} Wh, the meter showed {began.register_wh} Wh (transaction {session.name})")
+    shortfall = (real or 0) - (record.energy_wh or 0)
+    if record.meter_stop_estimated and is_disk_sound and shortfall > SHORTFALL_WH:
+        found.violations.append(f"energy: {shortfall} Wh not billed, more than between two checkpoints (transaction {session.name})")
 
 
 def _order(row: BookRow, heard: list[Message]) -> list[tuple[bool, str]]:

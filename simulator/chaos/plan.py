@@ -67,7 +67,16 @@ class Trouble(StrEnum):
     UNKNOWN_CARD = "unknown_card"
 
 
-Kind = Trouble | SimFault
+class RealTrouble(StrEnum):
+    """What only a real process can meet."""
+
+    STOPPED = "stopped"
+    """SIGSTOP, and SIGCONT some time later."""
+    KILLED_AT_START = "killed_at_start"
+    """SIGKILL, and again while it starts and recovers."""
+
+
+Kind = Trouble | SimFault | RealTrouble
 
 KINDS: Final[tuple[Kind, ...]] = (*Trouble, *SimFault)
 RUNNING: Final = tuple(state for state in SessionState if state is not SessionState.OFF)
@@ -84,21 +93,61 @@ NEEDS_DAEMON: Final = frozenset(
     )
 )
 """What cannot happen to a daemon that does not run."""
+IMPOSSIBLE: Final = ("in state off there is no daemon that could be killed, stopped, reset, or told by the portal to end a session",)
+"""Why a pair of state and trouble is not in the table."""
 PAIRS: Final[tuple[tuple[SessionState, Kind], ...]] = tuple(
     (state, kind) for kind in KINDS for state in SessionState if state is not SessionState.OFF or kind not in NEEDS_DAEMON
 )
 """Every state of the session with everything that can happen in it."""
 VISITS: Final = 6
+CRASHES: Final = frozenset((Trouble.CRASH, Trouble.CRASH_REBOOT, Trouble.POWER_CUT))
+QUIET: Final[tuple[Kind, ...]] = (
+    Trouble.NETWORK_CLOSE,
+    Trouble.NETWORK_BLACKHOLE,
+    Trouble.NETWORK_REFUSE,
+    Trouble.PORTAL_SLOW,
+    Trouble.PORTAL_MUTE,
+    Trouble.PORTAL_DOUBLES,
+    Trouble.PORTAL_ERRORS,
+    Trouble.PORTAL_REFUSES,
+    Trouble.DISK_SLOW,
+    Trouble.DISK_FAILS,
+    Trouble.CLOCK_FORWARD,
+    Trouble.CLOCK_BACK,
+    Trouble.CLOCK_UNKNOWN,
+    SimFault.METER_SILENT,
+    SimFault.METER_EXCEPTION,
+    SimFault.METER_FROZEN,
+    SimFault.METER_NAN,
+    SimFault.METER_WORD_SWAP,
+    SimFault.METER_ENERGY_WORDS,
+    SimFault.METER_NEGATIVE,
+    SimFault.METER_RESET,
+    SimFault.METER_JUMP,
+    SimFault.METER_SWAP,
+    SimFault.READER_FAILURE,
+)
+"""Trouble that leaves the session where it is for the moment: it comes first, and the visit's other trouble finds it there."""
+LOUD: Final = tuple(pair for pair in PAIRS if pair[1] not in QUIET)
+_HARD: Final = frozenset((SessionState.STARTING, SessionState.CONNECTING, SessionState.STOPPING, SessionState.RECOVERING))
+_ROUND: Final = (
+    *LOUD,
+    *(pair for pair in LOUD if pair[1] in CRASHES),
+    *(pair for pair in LOUD if pair[1] in CRASHES and pair[0] in _HARD),
+)
+"""What consecutive visits go through. A kill comes at some instant after the state was reached, so it misses that more often."""
 _STRIDE: Final = 197
-"""Prime to the number of pairs, so that neighbouring seeds visit different kinds."""
+"""Prime to the length of the round, so that neighbouring seeds visit different kinds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One trouble in one state of the session. `seed` is all the chance there is in it; `number` is its place in the plan."""
+    """Two troubles in one state of the session. `seed` is all the chance there is in it; `number` is its place in the plan."""
 
     number: int
     state: SessionState
+    first: Kind
+    """Quiet."""
     kind: Kind
     seed: str
 
@@ -110,6 +159,9 @@ class Plan:
     seed: int
     version: str
     has_lock: bool
+    power_loss_policy: str
+    read_every_s: float
+    """How often the meter is read: the product's second costs the machine most of its time."""
     visits: tuple[Visit, ...]
 
 
@@ -117,10 +169,15 @@ def plan(seed: int, only: tuple[int, ...] | None = None) -> Plan:
     """Draw a run. Consecutive seeds go through all pairs of state and trouble in turn; `only` keeps some visits, as minimising wants."""
     chance = random.Random(f"plan/{seed}")
     version, has_lock = chance.choice(("1.6", "2.0.1")), chance.random() < 0.5
+    policy = chance.choice(("stop", "resume", "resume_if_same_ev_within"))
+    read_every_s = 1.0 if chance.random() < 0.2 else 2.0
     visits = []
     for number in range(VISITS):
-        state, kind = PAIRS[(seed * VISITS + number) * _STRIDE % len(PAIRS)]
-        visits.append(Visit(number=number, state=state, kind=kind, seed=f"{seed}/{number}"))
+        turn, place = divmod(seed * VISITS + number, len(_ROUND))
+        place = place * _STRIDE % len(_ROUND)
+        state, kind = _ROUND[place]
+        first = QUIET[(place + turn) % len(QUIET)]
+        visits.append(Visit(number=number, state=state, first=first, kind=kind, seed=f"{seed}/{number}"))
     chance.shuffle(visits)
     kept = tuple(visit for visit in visits if only is None or visit.number in only)
-    return Plan(seed=seed, version=version, has_lock=has_lock, visits=kept)
+    return Plan(seed=seed, version=version, has_lock=has_lock, power_loss_policy=policy, read_every_s=read_every_s, visits=kept)

@@ -10,7 +10,7 @@ import logging
 import random
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self, cast
@@ -22,11 +22,12 @@ from agent.domain.notices import TransactionNotice
 from agent.domain.records import Record
 from agent.domain.transaction import ChargingState
 from agent.hal.api import EvseSetup
+from agent.metering.modbus import ModbusMeter
 from agent.runtime.app import App, Ending
 from agent.runtime.check import VALIDATORS
 from agent.runtime.engine import Journal
 from agent.store.store import FILE_NAME
-from simulator.chaos.plan import SessionState
+from simulator.chaos.plan import Plan, SessionState
 from simulator.chaos.portal import Manners, RudePortal
 from simulator.chaos.witness import EVSE, Witness
 from simulator.control import Params
@@ -43,7 +44,8 @@ STATION: Final = "CP001"
 SERIAL: Final = "SN-0001"
 UID: Final = "7F3K-22QX"
 CARD: Final = "04A1B2C3D4E580"
-BEGINNING: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
+BEGINNING: Final = datetime(2035, 6, 1, 12, tzinfo=UTC)
+"""Later than the real time, which the daemon's board has until it is attached to the world: an earlier time is not believed."""
 PRICED_FOR: Final = timedelta(days=800)
 """The price is older than the farthest wrong clock, so that the portal knows one for every session."""
 LEAVE_LIMIT_S: Final = 5.0
@@ -138,30 +140,37 @@ class _App(App):
     """The daemon, on such a disk."""
 
     disk_state: Disk
+    read_every_s: float
 
     def _build_engine(self, station: Station) -> None:
         super()._build_engine(station)
         self.engine._journal = _Journal(self.store, self.disk_state)  # noqa: SLF001 - the one place between deciding and the disk
 
+    async def _build_meters(self, stack: contextlib.AsyncExitStack) -> None:
+        await super()._build_meters(stack)
+        for meter in self.meters.values():
+            if isinstance(meter, ModbusMeter):
+                meter._spec = replace(meter._spec, interval_s=self.read_every_s)  # noqa: SLF001 - no option of the product
+
 
 class ChaosSite:
     """`async with` starts portal, world and daemon. Everything that must not happen is in `violations`."""
 
-    def __init__(self, folder: Path, *, version: str, has_lock: bool, seed: int) -> None:
+    def __init__(self, folder: Path, plan: Plan) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         self._loop = loop
         self._folder = folder
-        self._version, self._has_lock = version, has_lock
+        self._plan = plan
         self._began_at = loop.time()
         self._utc_shift = timedelta(0)
-        self._token_chance = random.Random(f"tokens/{seed}")
+        self._token_chance = random.Random(f"tokens/{plan.seed}")
         self.violations: list[str] = []
         self.manners = Manners()
         self.disk_state = Disk()
         self.portal: RudePortal | None = None
         self._portal_port = 0
-        self.rig = Rig([EvseSetup(evse_id=EVSE, max_current_a=32, phases=3, has_lock=has_lock)], timers=loop, seed=seed)
+        self.rig = Rig([EvseSetup(evse_id=EVSE, max_current_a=32, phases=3, has_lock=plan.has_lock)], timers=loop, seed=plan.seed)
         self.world = LastingWorld(folder / "sim.sock", self.rig, self.true_utc)
         self.witness = Witness(self.rig.world)
         self.app: App | None = None
@@ -281,7 +290,7 @@ class ChaosSite:
         while True:
             self._starts += 1
             app = _App(load_config(self._config(), VALIDATORS), boot_id=f"{self._boot:08d}-boot")
-            app.disk_state = self.disk_state
+            app.disk_state, app.read_every_s = self.disk_state, self._plan.read_every_s
             self.app = app
             if await app.run() is Ending.EXIT:
                 return
@@ -289,7 +298,7 @@ class ChaosSite:
     def _config(self) -> Path:
         assert self._portal_port
         path = self._folder / "config.toml"
-        connector = '[[evse.connector]]\ncable = "socket"\n' if self._has_lock else ""
+        connector = '[[evse.connector]]\ncable = "socket"\n' if self._plan.has_lock else ""
         variables = "\n".join(f'"{name}" = {value}' for name, value in VARIABLES.items())
         path.write_text(
             f"""[station]
@@ -303,7 +312,7 @@ region = "Viken"
 lab = true
 [ocpp]
 url = "ws://127.0.0.1:{self._portal_port}/"
-versions = ["{self._version}"]
+versions = ["{self._plan.version}"]
 security_profile = 0
 [store]
 directory = "{self.disk}"
@@ -313,6 +322,8 @@ socket = "{self._folder / f"diag{self._starts}.sock"}"
 driver = "simulator"
 [hal.options]
 world = "{self._folder / "sim.sock"}"
+[session]
+power_loss_policy = "{self._plan.power_loss_policy}"
 [[evse]]
 id = 1
 max_current_a = 32

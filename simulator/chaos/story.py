@@ -14,7 +14,9 @@ from typing import Final, assert_never
 
 from agent.domain.authorization import IdToken, IdTokenType
 from agent.domain.errors import StoreError
-from simulator.chaos.books import Findings, compare
+from agent.store.tables import StoredMessage
+from simulator.chaos.books import UNDATABLE, Findings, compare
+from simulator.chaos.inline_sqlite import without_threads
 from simulator.chaos.plan import Kind, Plan, SessionState, Trouble, Visit, plan
 from simulator.chaos.site import CARD, SERIAL, STATION, ChaosSite
 from simulator.chaos.witness import EVSE
@@ -27,6 +29,12 @@ from simulator.wire import Refused
 S = SessionState
 REACH_S: Final = 60.0
 _PENDING_S: Final = 2.5
+_APART: Final = 0.2
+"""How often the second trouble comes some time after the first."""
+_BRIEF: Final = frozenset((S.STARTING, S.STOPPING, S.RECOVERING, S.CONNECTING))
+"""States that are over before."""
+_LONG: Final = 0.08
+"""How often trouble is left alone for minutes: so long that cards expire, meters are seen to lie, and messages are given up."""
 QUIET_S: Final = 900.0
 LEAPS: Final = frozenset((SimFault.METER_RESET, SimFault.METER_JUMP, SimFault.METER_SWAP))
 _UNKNOWN_CARD: Final = "DEADBEEF"
@@ -67,6 +75,7 @@ def run_once(seed: int, only: tuple[int, ...] | None = None) -> Outcome:
     memory = Path("/dev/shm")  # noqa: S108 - a directory is made there; fdatasync costs nothing on it
     begun = time.perf_counter()
     with (
+        without_threads(),
         tempfile.TemporaryDirectory(prefix="chaos-", dir=memory if memory.is_dir() else None) as folder,
         asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(grace_s=0)) as runner,
     ):
@@ -92,7 +101,7 @@ class Story:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         findings = Findings()
-        site = self._site = ChaosSite(self._folder, version=self._plan.version, has_lock=self._plan.has_lock, seed=self._plan.seed)
+        site = self._site = ChaosSite(self._folder, self._plan)
         try:
             async with site:
                 await site.comes_to(S.FREE, REACH_S)
@@ -115,7 +124,7 @@ class Story:
             hits=self._hits,
             findings=findings,
             virtual_s=loop.time() - begun,
-            trace=tuple(self._trace),
+            trace=(f"{self._plan.version}, power_loss_policy {self._plan.power_loss_policy}", *self._trace),
         )
 
     def _note(self, text: str) -> None:
@@ -127,23 +136,30 @@ class Story:
         site, chance = self._site, self._chance
         for kind in [kind for kind in self._wounds if not isinstance(kind, Trouble) or chance.random() < 0.5]:
             await self._heal(kind)
-        self._note(f"visit {visit.number}: {visit.kind} while {visit.state}")
+        self._note(f"visit {visit.number}: {visit.first} and {visit.kind} while {visit.state}")
         reached = await self._reach(visit.state)
         if not reached:
             self._note("not reached")
         await asyncio.sleep(chance.random() ** 3 * _WAITS[visit.state])
+        await self._strike(visit.first)
+        if visit.state not in _BRIEF and chance.random() < _APART:
+            await asyncio.sleep(chance.uniform(0, 2))
         await self._strike(visit.kind)
-        await asyncio.sleep(chance.choice((0.0, 0.2, chance.uniform(0, 4), chance.uniform(0, 40), chance.uniform(0, 200))))
+        if chance.random() < _LONG:
+            await asyncio.sleep(chance.uniform(0, 120))
+        else:
+            await asyncio.sleep(chance.choice((0.0, 0.2, chance.uniform(0, 4), chance.uniform(0, 12))))
         if chance.random() < 0.3:
             self._people(chance.choice((self._swipe, self._stop, self._unplug, self._pause, self._plug)))
-            await asyncio.sleep(chance.uniform(0, 10))
+            await asyncio.sleep(chance.uniform(0, 5))
         if chance.random() < 0.6:  # life goes on, whatever is broken
             await self._reach(chance.choice((S.CHARGING, S.FINISHED, S.FREE)), 30.0)
-            await asyncio.sleep(chance.uniform(0, 20))
+            await asyncio.sleep(chance.uniform(0, 8))
         if not site.is_on:
             site.start()
-        if chance.random() < 0.7:
-            await self._heal(visit.kind)
+        for kind in (visit.first, visit.kind):
+            if chance.random() < 0.7:
+                await self._heal(kind)
 
     async def _reach(self, wanted: SessionState, within_s: float = REACH_S) -> bool:
         """Bring the session to a state as people would. Where trouble of before stands in the way it is healed after a while."""
@@ -318,7 +334,7 @@ class Story:
             return
         if kind not in _COUNT_THEMSELVES:
             self._count(kind)
-        await self._trouble(kind)
+        await self._trouble(Trouble(kind))
 
     def _count(self, kind: Kind) -> None:
         self._hits[self._site.state, kind] += 1
@@ -418,10 +434,12 @@ class Story:
         self._site.world.set_clock(self._site.true_utc())
 
     async def _crash(self, kind: Trouble) -> None:
-        """At some instant: mostly in the midst of what somebody has just done, where there is most to be lost."""
+        """At some instant: often in the midst of what somebody has just done, where there is most to be lost."""
         site, chance = self._site, self._chance
-        if chance.random() < 0.7:
+        most_rounds = 8
+        if chance.random() < 0.35:
             await self._step(chance.choice((S.CHARGING, S.FINISHED, S.FREE)))
+            most_rounds = 1000
         gone = asyncio.Event()
 
         def blow() -> None:
@@ -432,7 +450,7 @@ class Story:
             site.kill()
             gone.set()
 
-        site.blow_in(int(1000 ** chance.random()), blow)
+        site.blow_in(int(most_rounds ** chance.random()), blow)
         await gone.wait()
         await self._away(is_reboot=kind is not Trouble.CRASH)
 
@@ -481,17 +499,22 @@ class Story:
         return False
 
     async def _resend(self) -> None:
-        """The technician sends dead letters again."""
+        """The technician sends dead letters again, but those whose time cannot become known."""
         app = self._site.app
-        if app is None or self._site.state is S.OFF or not await app.store.dead_letters():
+        if app is None or self._site.state is S.OFF or app.store.queue_depth:
             return
-        if app.store.queue_depth:
+        for letter in await self._curable():
+            self._note(f"dead letter {letter.row_id} is sent again")
+            with contextlib.suppress(StoreError):  # something of its transaction waits again
+                await app.store.resend_dead(letter.row_id)
+            app.client.outbox_grew()
             return
-        letter = (await app.store.dead_letters())[0]
-        self._note(f"dead letter {letter.row_id} is sent again")
-        with contextlib.suppress(StoreError):  # something of its transaction waits again
-            await app.store.resend_dead(letter.row_id)
-        app.client.outbox_grew()
+
+    async def _curable(self) -> list[StoredMessage]:
+        app = self._site.app
+        letters = () if app is None else await app.store.dead_letters()
+        by_hand = {letter.transaction_id for letter in letters if UNDATABLE in letter.error}
+        return [letter for letter in letters if letter.transaction_id not in by_hand]
 
     async def _is_quiet(self) -> bool:
         return not await self._why_not()
@@ -506,7 +529,7 @@ class Story:
             (self._site.state is S.FREE, f"the session is {self._site.state}"),
             (portal.is_online(SERIAL), "the portal does not see the charger"),
             (not app.store.queue_depth, f"{app.store.queue_depth} messages wait"),
-            (not status.dead and not status.held, f"{status.dead} dead letters, {status.held} held"),
+            (not await self._curable(), f"{status.dead} dead letters, {status.held} held"),
             (not status.open_transactions, f"{status.open_transactions} transactions are open"),
             (not waiting, f"payments {waiting} are not settled"),
         )

@@ -1,5 +1,6 @@
 """What really happened, seen from outside the daemon: every closing of the contactor beside the disk of that moment, every Wh delivered."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing, suppress
@@ -13,6 +14,8 @@ from agent.store.store import FILE_NAME
 from simulator.world import World
 
 EVSE: Final = EvseId(1)
+NEAR_S: Final = 30.0
+"""A new register is believed after several read-outs that agree."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +25,8 @@ class Began:
     transaction_id: str
     register_wh: Decimal
     delivered_wh: Decimal
+    is_near_leap: bool
+    """The register was moved so short a time ago that the daemon may not have seen it."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class Witness:
     lied_to: set[str] = field(default_factory=set)
     """Transactions during which it did."""
     _leapt_wh: Decimal = Decimal(0)
+    _leapt_at: float = float("-inf")
     _started_at_wh: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
@@ -55,11 +61,18 @@ class Witness:
     def leapt(self, before_wh: Decimal) -> None:
         """The register was moved by hand (reset, jump, another meter); it stood at `before_wh`."""
         self._leapt_wh += self.register_wh() - before_wh
+        self._leapt_at = asyncio.get_running_loop().time()
 
     def transaction_began(self, transaction_id: str) -> None:
         """The daemon has begun a transaction, at least in its memory."""
         if not self.began or self.began[-1].transaction_id != transaction_id:
-            self.began.append(Began(transaction_id=transaction_id, register_wh=self.register_wh(), delivered_wh=self.delivered_wh()))
+            began = Began(
+                transaction_id=transaction_id,
+                register_wh=self.register_wh(),
+                delivered_wh=self.delivered_wh(),
+                is_near_leap=asyncio.get_running_loop().time() - self._leapt_at < NEAR_S,
+            )
+            self.began.append(began)
 
     def true_wh(self) -> dict[str, int]:
         """What each transaction has delivered, as it is billed: the register's whole Wh at its end less those at its begin."""
