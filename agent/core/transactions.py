@@ -190,6 +190,8 @@ def end(turn: Turn, evse: Evse, stop: Stop, reading: Reading, *, is_estimated: b
         # That register is not continued by what is read from now on: the next session waits for one that is.
         evse = replace(evse, reading=None)
     source = "estimated from the last stored reading" if is_estimated else "read after the contactor opened"
+    if record.segments:
+        source = f"the last good one before its {record.segments[0].ended_by}"
     turn.remark("transaction_ended", evse, f"{energy_wh} Wh, register {stop_wh} Wh {source}, reason {stop.reason}")
     evse = _enqueue(turn, evse, TransactionEventType.ENDED, stop.trigger, ended_at, values=values, cost=cost, stop=stop)
     phase = Phase.FINISHED if evse.pilot.is_connected else Phase.FREE

@@ -21,6 +21,7 @@ async def stop_and_unplug(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, -5, 2**31, 2**53, 10**17])
+@pytest.mark.pain(21)
 async def test_a_strange_transaction_number_is_used_as_it_is(tmp_path: Path, number: int) -> None:
     """It is the CSMS's own; the Stop carries it exactly once."""
     async with laboratory(tmp_path, "1.6", variables={"MeterValueSampleInterval": "5"}) as bench:
@@ -35,6 +36,7 @@ async def test_a_strange_transaction_number_is_used_as_it_is(tmp_path: Path, num
         await csms.silence(10, "StopTransaction")
 
 
+@pytest.mark.pain(21)
 async def test_the_same_number_for_two_transactions(tmp_path: Path) -> None:
     """A CSMS that numbers by the second gives it twice: each session is ended once, and a remote stop ends the one that runs."""
     async with laboratory(tmp_path, "1.6") as bench:

@@ -344,6 +344,7 @@ async def test_clock_aligned_meter_values(tmp_path: Path) -> None:
 
 @pytest.mark.tc("TC_036_CS")
 @pytest.mark.parametrize("mode", ["close", "blackhole", "refuse"])
+@pytest.mark.pain(14)
 async def test_connection_lost_in_a_transaction(tmp_path: Path, mode: str) -> None:
     """Charging goes on; the values of the time without a connection arrive in order with their own times; no BootNotification."""
     keys = {"MeterValueSampleInterval": "10", "WebSocketPingInterval": "15"}
@@ -413,6 +414,7 @@ async def test_offline_start_with_a_card_that_turns_out_invalid(tmp_path: Path, 
 
 
 @pytest.mark.tc("TC_038_CS")
+@pytest.mark.pain(9)
 async def test_offline_stop(tmp_path: Path) -> None:
     """Stopped at the charger while offline: StopTransaction is kept and sent later, with the time at which it happened."""
     async with laboratory(tmp_path, "1.6") as bench:

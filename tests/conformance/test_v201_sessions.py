@@ -475,6 +475,7 @@ async def test_a_whole_transaction_offline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "token", [pytest.param(CARD, marks=pytest.mark.tc("TC_E_44_CS")), pytest.param(OTHER_CARD, marks=pytest.mark.tc("TC_E_45_CS"))]
 )
+@pytest.mark.pain(9)
 async def test_a_stop_offline(tmp_path: Path, token: str) -> None:
     """By the token that started, or another one of its group that the cache knows: Ended is kept and delivered."""
     async with laboratory(tmp_path, "2.0.1") as bench:
@@ -501,6 +502,8 @@ async def test_a_stop_offline(tmp_path: Path, token: str) -> None:
         pytest.param(Refusal("InternalError"), True, marks=pytest.mark.tc("TC_E_51_CS")),
     ],
 )
+@pytest.mark.pain(6)
+@pytest.mark.pain(8)
 async def test_an_event_that_is_refused_or_ignored_is_sent_again(tmp_path: Path, answer: Exception, succeeds: bool) -> None:
     """MessageAttempts times, MessageAttemptInterval times the sends so far, a new message id each time; then the next one."""
     variables = {

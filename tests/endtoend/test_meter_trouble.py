@@ -128,3 +128,27 @@ async def test_a_register_that_begins_anew_ends_the_session_at_the_last_good_val
         assert (old["start_wh"], old["stop_wh"]) == (stored["register_start_wh"], stored["register_stop_wh"])
         assert (new["is_billed"], new["ended_by"]) == (False, None)
         assert Decimal(new["start_wh"]) < Decimal(new["stop_wh"]), "what flowed until the contactor was open is in the books"
+
+
+@pytest.mark.pain(53)
+@pytest.mark.parametrize(("version", "kind", "ended_by"), [("1.6", "meter_swap", "swap"), ("2.0.1", "meter_reset", "reset")])
+async def test_a_meter_that_is_exchanged_during_a_cut_is_not_billed(
+    template: Template, tmp_path: Path, version: str, kind: str, ended_by: str
+) -> None:
+    async with running(await template(version), tmp_path / "c", version=version) as charger:
+        before = await charger.register()
+        key = await charger.session()
+        await charger.kill_daemon()
+        register = await charger.register()
+        await charger.control("fault.set", kind=kind, evse=1)
+        await charger.start_daemon()
+        await charger.settled(key)
+        (row,) = charger.portal.books()
+        assert row.stop_wh is not None
+        assert int(before) <= row.stop_wh <= register, "the last stored register of the meter that began it"
+        assert await charger.differences(before, key, is_estimated=True) == []
+        (stored,) = await charger.sessions()
+        old, new = stored["segments"]
+        assert (old["stop_wh"], old["ended_by"], new["is_billed"]) == (stored["register_stop_wh"], ended_by, False)
+        await charger.unplug()
+        await charger.watch(charger.is_free, "the EVSE is free again, with the new meter")

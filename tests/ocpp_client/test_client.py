@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from agent.core.variables import WEBSOCKET_PING_INTERVAL, Variables, definitions
 from agent.domain.authorization import IdToken
@@ -27,7 +28,9 @@ from agent.domain.events import (
 from agent.domain.ids import CommandId, ConnectorId, EvseId, TransactionId
 from agent.domain.notices import MeterValuesNotice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, OutboxRow
+from agent.domain.transaction import TransactionEventType
 from agent.ocpp_client.client import ClientTuning, OcppClient
+from agent.ocpp_client.queue import WINDOW
 from agent.ocpp_client.ring import MASK
 from agent.ocpp_client.transport import ClientSettings
 from tests.ocpp_client.peers import Csms, Drop, Refuse, Silence, raw_server, response, until
@@ -36,6 +39,7 @@ from tests.ocpp_client.small_version import BOOT, COST, SmallVersion, authorize,
 
 pytestmark = pytest.mark.virtual_time
 
+STARTED = TransactionEventType.STARTED
 ACCEPTED = StatusOutcome(status=CommandStatus.ACCEPTED)
 DEFAULT_PING_S = Variables.of(definitions(evses=1, is_tethered=True)).integer(WEBSOCKET_PING_INTERVAL)
 
@@ -50,6 +54,26 @@ async def pair(
         station = Station(csms.url, *rows, is_modern=is_modern, tuning=tuning)
         async with station.running():
             yield csms, station
+
+
+class SlowCsms(Csms):
+    """Answers each CALL after a while, and goes on reading meanwhile."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__()
+        self._delay_s = delay_s
+        self._answering: set[asyncio.Task[None]] = set()
+
+    async def _frame(self, link: ServerConnection, text: str) -> None:
+        async def answer() -> None:
+            if json.loads(text)[0] == 2:
+                await asyncio.sleep(self._delay_s)
+            with contextlib.suppress(ConnectionClosed):
+                await super(SlowCsms, self)._frame(link, text)
+
+        task = asyncio.ensure_future(answer())
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
 
 def numbering() -> Any:
@@ -262,6 +286,7 @@ async def test_endless_security_errors_end_in_dead_letters_and_not_in_a_loop() -
 # ------------------------------------------------------------------------------------------------------------ the queue
 
 
+@pytest.mark.pain(2)
 async def test_a_whole_offline_session_is_delivered_in_order_with_the_number_of_the_csms() -> None:
     """TC_039."""
     async with pair(*session(1, "a", updates=3), *session(10, "b")) as (csms, station):
@@ -299,6 +324,7 @@ async def test_a_connection_cut_under_a_message_sends_it_again_unchanged() -> No
 
 
 @pytest.mark.pain(28)
+@pytest.mark.pain(4)
 async def test_silence_is_no_attempt_and_leads_to_a_new_connection() -> None:
     csms = Csms()
     starts = [True, False]
@@ -390,6 +416,8 @@ async def test_a_message_that_is_answered_a_little_late_was_no_attempt() -> None
     await asyncio.gather(*late)
 
 
+@pytest.mark.pain(6)
+@pytest.mark.pain(7)
 async def test_a_poisoned_message_becomes_a_dead_letter_and_the_queue_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """TransactionMessageAttempts 3, interval 60 s: at 0, 60 and 180 s."""
     csms = Csms()
@@ -448,6 +476,7 @@ async def test_while_a_row_waits_everything_else_still_works() -> None:
         assert len(station.outbox.log) == 1
 
 
+@pytest.mark.pain(5)
 async def test_a_late_answer_after_the_reconnect_delivers_the_row() -> None:
     """EVerest/libocpp#1137. A modern message takes a new id on the second connection, and the answer to the first one comes there."""
     csms = Csms("ocpp2.0.1")
@@ -502,6 +531,34 @@ async def test_a_long_backlog_arrives_in_order_with_other_messages_between() -> 
         assert csms.calls[after - 1][2]["seq"] == 302
         assert csms.actions()[after + 1] == "Authorize"
         assert [payload["seq"] for _, _, payload in csms.calls if "seq" in payload] == list(range(1, 901))
+
+
+async def test_a_long_replay_to_a_slow_portal_keeps_no_command_waiting() -> None:
+    """2,000 messages, each answered after 200 ms: seven minutes. What the CSMS asks is answered at once, what a driver asks is next."""
+    csms = SlowCsms(0.2)
+    csms.on["Authorize"] = lambda _: {"status": "Accepted"}
+    backlog = [item for number in range(500) for item in session(1 + 4 * number, f"t{number}", 2)]
+    async with pair(*backlog, csms=csms) as (_, station):
+        await until(lambda: len(csms.calls) > 100)
+        asked_at: list[float] = []
+        for number in range(20):
+            began = now()
+            question = asyncio.ensure_future(csms.ask("RemoteStart", {"idTag": "A"}, f"ask-{number}"))
+            while len(station.commands()) <= number:
+                await asyncio.sleep(0.001)
+                assert now() - began < 5
+            assert now() - began < 0.01, "the command waited for the replay"
+            station.client.answer(station.commands()[number].command_id, ACCEPTED)
+            answer = await question
+            assert (answer[2], now() - began < 0.1) == ({"status": "Accepted"}, True)
+            station.client.send(authorize(f"card-{number}"))
+            asked_at.append(now())
+            await until(lambda number=number: csms.actions().count("Authorize") > number)  # type: ignore[misc]
+            assert now() - asked_at[-1] < 0.2 + 0.2 + 0.1, "it waits for the answer to one message of the queue, and for its own"
+            await asyncio.sleep(5)
+        assert station.client.status().queue_depth <= WINDOW, "weeks of messages are not held in memory"
+        await until(station.client.drained)
+        assert [payload["seq"] for _, _, payload in csms.calls if "seq" in payload] == [*range(1, 2001)]
 
 
 async def test_the_stations_own_figure_never_blocks_the_queue() -> None:
@@ -1145,6 +1202,7 @@ async def test_a_new_ping_interval_counts_at_once() -> None:
         assert next(pings) == 3
 
 
+@pytest.mark.pain(15)
 async def test_a_network_that_drops_everything_at_random_moments_loses_nothing() -> None:
     """Cut after every n-th message, for several n."""
     backlog = [item for number in range(10) for item in session(1 + 3 * number, f"t{number}")]

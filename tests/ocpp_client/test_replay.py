@@ -401,6 +401,45 @@ async def test_a_message_says_the_same_after_a_restart_with_other_settings(tmp_p
     assert max(len(payloads) for payloads in portal.payloads.values()) > 1, "nothing was sent twice: it shows nothing"
 
 
+@pytest.mark.pain(1)
+@pytest.mark.pain(14)
+@pytest.mark.pain(16)
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_a_session_offline_and_then_a_power_cut_arrives_whole(tmp_path: Path, version: str) -> None:
+    """Begun, measured and ended without a network; killed at once, twice; a boot later everything comes with its own times and numbers."""
+    portal = Portal(version)
+    async with portal.csms.running():
+        charger = Charger(tmp_path, portal, knows_time=True)
+        charger.network.is_up = False
+        await charger.start()
+        await charger.begin()
+        began = wire_time(EPOCH + timedelta(seconds=now()))
+        for _ in range(10):
+            await asyncio.sleep(60)
+            await charger.value(0)
+        await charger.end(0)
+        for _ in range(2):
+            await charger.kill()
+            charger.boot += 1
+            await charger.start()
+        charger.network.is_up = True
+        await drained(charger)
+        await charger.kill()
+        await portal.aclose()
+    check_books(charger, portal, {})
+    assert portal.accepted == charger.committed
+    actions = [action for action in portal.csms.actions() if action not in {"BootNotification", "Heartbeat"}]
+    first = portal.payloads[charger.committed[0]][0]
+    assert first["timestamp"] == began
+    if version == "1.6":
+        assert actions == ["StartTransaction", *["MeterValues"] * 10, "StopTransaction"]
+        assert {payload.get("transactionId") for payloads in portal.payloads.values() for payload in payloads[1:]} <= {1000}
+    else:
+        assert [payloads[0]["seqNo"] for payloads in portal.payloads.values()] == [*range(12)]
+        assert all(payloads[0]["offline"] for payloads in portal.payloads.values())
+
+
 @pytest.mark.pain(3)
 @pytest.mark.pain(20)
 @pytest.mark.virtual_time

@@ -600,6 +600,7 @@ async def test_old_delivered_transactions_are_forgotten_and_undelivered_ones_nev
         assert kept == [transaction_id(n) for n in (20, 19, 18, 17, 16, 4, 3)]
 
 
+@pytest.mark.pain(13)
 async def test_a_queue_that_is_too_long_is_thinned_in_its_periodic_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "MAX_QUEUED", 100)
     other = TriggerReason.CHARGING_STATE_CHANGED
