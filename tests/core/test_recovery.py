@@ -263,6 +263,17 @@ class TestResume:
         rig.pass_ms(6_000)
         assert flows(rig)
 
+    def test_a_plug_that_cannot_be_locked_ends_it(self) -> None:
+        """Not even offered: a lock that stays open is a hand that may pull a live plug."""
+        rig = next_run(charging(evses=(SOCKET,)), is_locked=True)
+        rig.apply(LockReported(EVSE1, is_locked=False))
+        rig.auto_report = False
+        rig.apply(LockReported(EVSE1, is_locked=False))
+        rig.pass_ms(WAIT_MS - 1_000)
+        assert (rig.evse.phase, rig.notices()) == (Phase.RECOVERING, [])
+        rig.pass_ms(2_000)
+        assert rig.notices()[-1].event_type is ENDED
+
     def test_a_token_that_was_refused_does_not_go_on(self) -> None:
         """StopTxOnInvalidId = false only suspends it; an outage must not switch it on again."""
         before = Rig(values={**PRICED, var.STOP_TX_ON_INVALID_ID: "false", var.CACHE_ENABLED: "false"})
@@ -497,6 +508,13 @@ class TestEnd:
         rig.pass_ms(2_000)
         assert rig.notices()[-1].stopped_reason is StoppedReason.REMOTE
         assert rig.notices()[-1].register_wh == int(rig.energy[EVSE1])
+
+    @pytest.mark.pain(12)
+    @pytest.mark.parametrize(("boot_id", "reason"), [("boot-1", StoppedReason.REBOOT), ("boot-2", StoppedReason.POWER_LOSS)])
+    def test_the_boot_id_tells_a_restart_from_a_power_cut(self, boot_id: str, reason: StoppedReason) -> None:
+        rig = next_run(charging(), policy=PowerLossPolicy.STOP, boot_id=boot_id)
+        rig.pass_ms(2_000)
+        assert rig.notices()[-1].stopped_reason is reason
 
     @pytest.mark.pain(12)
     def test_a_recovery_that_is_cut_off_does_not_change_the_reason(self) -> None:
