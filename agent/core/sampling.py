@@ -14,6 +14,8 @@ from agent.domain.transaction import TriggerReason
 from agent.domain.variables import VariableKey
 
 _CHECKPOINT_MS = 60_000
+_SAMPLE_SOON_MS = 2_000
+"""A sample that is due so soon brings the checkpoint along: with values every 60 s that saves the flash every third commit."""
 _MAX_AGE_MS = 10_000
 """A reading older than this is not sent as a present value."""
 
@@ -43,6 +45,8 @@ def _checkpoint(turn: Turn, evse: Evse) -> Evse:
     """What a power cut falls back on is never older than a minute, however rarely values are sent."""
     record, reading = evse.transaction, evse.reading
     if record is None or reading is None or not evse.has_transaction or reading.at.ms_since(record.last_reading.at) < _CHECKPOINT_MS:
+        return evse
+    if evse.sample_at is not None and evse.sample_at.ms_since(turn.at) <= _SAMPLE_SOON_MS:
         return evse
     return turn.put(replace(evse, transaction=replace(record, last_reading=reading)))
 

@@ -5,7 +5,6 @@ the map that `database` keeps beside the file.
 """
 
 import json
-import shutil
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping
@@ -174,6 +173,8 @@ def _columns(db: sqlite3.Connection | None, table: str) -> tuple[str, ...]:
 
 def _repair(damaged: Path, copy: Path) -> None:
     """Copy the file and its log, with a first page that names no table, and then the tables where the map says that they are."""
+    import shutil
+
     known = _map(damaged)
     if known is None:
         return

@@ -156,12 +156,13 @@ class _App(App):
 class ChaosSite:
     """`async with` starts portal, world and daemon. Everything that must not happen is in `violations`."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, *, sample_interval_s: int = 10) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         self._loop = loop
         self._folder = folder
         self._plan = plan
+        self._sample_interval_s = sample_interval_s
         self._began_at = loop.time()
         self._utc_shift = timedelta(0)
         self._token_chance = random.Random(f"tokens/{plan.seed}")
@@ -247,7 +248,7 @@ class ChaosSite:
             token_hex=lambda count: self._token_chance.randbytes(count).hex(),
             heartbeat_interval_s=60,
             pending_interval_s=2,
-            sample_interval_s=10,
+            sample_interval_s=self._sample_interval_s,
             call_timeout_s=10,
             start_timeout_s=60,
             qr_template="https://pay.example/{chargingstationid}/{evse}",

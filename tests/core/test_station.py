@@ -831,6 +831,21 @@ def test_a_checkpoint_is_never_older_than_a_minute() -> None:
     assert rig.at.ms_since(record.last_reading.at) <= 61_000
 
 
+@pytest.mark.pain(88)
+def test_a_value_that_is_due_brings_the_checkpoint_along() -> None:
+    """With values every 60 s the record of the transaction is written once a minute, not twice: each commit is a sync of the flash."""
+    rig = online(values={var.TX_UPDATED_INTERVAL: "60"})
+    rig.charge()
+    rig.pass_ms(120_000)
+    told, changes, last = len(rig.notices()), 0, rig.evse.transaction
+    for _ in range(6_000):
+        rig.pass_ms(100)
+        if rig.evse.transaction is not last:
+            changes, last = changes + 1, rig.evse.transaction
+    assert len(rig.notices()) - told == 10
+    assert changes == 10
+
+
 class TestLeaving:
     def test_goes_to_x1_then_opens_then_leaves_and_keeps_the_transaction(self) -> None:
         rig = online()

@@ -309,3 +309,37 @@ async def test_a_full_disk_during_an_update_of_the_software_takes_the_sessions_f
         await store.commit([record(77, next_seq_no=refused + 1)], [notice(77, refused)])
         assert store.trouble == ""
     shutil.rmtree(disk, ignore_errors=True)
+
+
+def test_the_page_about_bounds_tells_those_of_the_code() -> None:
+    from agent.core.authorization import CACHE_SIZE
+    from agent.diagnostics.protocol import MAX_LINE_BYTES
+    from agent.diagnostics.server import MAX_CLIENTS
+    from agent.fieldbus.bus import QUEUE_LIMIT
+    from agent.ocpp_client.client import MOST_PENDING
+    from agent.ocpp_client.rpc import MAX_FRAME_CHARS
+    from agent.runtime.engine import REMARKS_KEPT
+    from agent.runtime.recorder import MOST_FROZEN, MOST_JOBS, MOST_RUNNING
+    from agent.store.database import CACHE_KIB, CHECKPOINT_LOG_BYTES, KEPT_ASIDE, SHORT_LOG_BYTES
+    from agent.store.ledger import KEPT_ROWS
+    from agent.store.store import MAX_PENDING_MARKS
+    from agent.store.tables import KEPT_RUNS, KEPT_TRANSACTIONS, MAX_QUEUED
+
+    page = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
+    for words in (
+        f"| calls of the portal that wait for an answer | {MOST_PENDING} |",
+        f"| a frame of the portal | {MAX_FRAME_CHARS:,} characters |",
+        f"| events for `chargerctl events` | {REMARKS_KEPT} |",
+        f"| marks that ride with the next commit | {MAX_PENDING_MARKS} |",
+        f"| requests of one Modbus bus | {QUEUE_LIMIT} |",
+        f"| tokens in the authorization cache | {CACHE_SIZE} |",
+        f"| clients of the technician's socket, bytes of a line | {MAX_CLIENTS}, {MAX_LINE_BYTES:,} |",
+        f"| jobs of the flight recorder | {MOST_JOBS} |",
+        f"| SQLite's cache of pages | {CACHE_KIB} KiB |",
+        f"folded in at {CHECKPOINT_LOG_BYTES // MIB} MiB, at {SHORT_LOG_BYTES // 1024} KiB while the disk is full",
+        f"the {KEPT_ASIDE} newest",
+        f"{MOST_FROZEN + MOST_RUNNING} of at most 2 MiB",
+        f"{KEPT_TRANSACTIONS:,} delivered transactions, {MAX_QUEUED:,} messages",
+        f"{KEPT_ROWS:,} rows of the chain, {KEPT_RUNS} starts of the process",
+    ):
+        assert words in page, words
