@@ -932,7 +932,7 @@ class OcppClient:
             return
         if error:
             _logger.warning("%s was taken, but its answer is no valid one: %s", sent.call.action, error)
-        mark = self._queue.answered(sent, reply, is_current=is_current)
+        mark = self._queue.answered(sent, reply)
         if mark is None:
             return
         self._link.delivered()

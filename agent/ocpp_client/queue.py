@@ -72,7 +72,6 @@ class _Entry:
     remote_id: int | None = None
     calls: tuple[Call, ...] | None = None
     calls_late: bool = False
-    is_outstanding: bool = False
     reset_asked: bool = False
 
 
@@ -98,6 +97,8 @@ class Queue:
         self._holed: set[TransactionId] = set()
         self._late_up_to: int | None = None
         self._next_retry: float | None = None
+        self._looking_at: int | None = None
+        """The row that `next` judges: when an adapter stumbles, it is over this one."""
 
     # ------------------------------------------------------------------------------------------------------ the window
 
@@ -213,6 +214,7 @@ class Queue:
             transaction_id = entry.row.notice.transaction_id
             if transaction_id in blocked:
                 continue
+            self._looking_at = entry.row.row_id
             wait_until = self._wait_until(entry, adapter, refs, now)
             if wait_until is None:
                 return self._prepare(entry, adapter, refs)
@@ -256,7 +258,6 @@ class Queue:
         if entry.calls_answered >= len(calls):
             return self._settle(entry)
         index = entry.calls_answered
-        entry.is_outstanding = True
         entry.sends += 1
         return RowCall(
             row=row,
@@ -277,13 +278,11 @@ class Queue:
             )
         )
 
-    def answered(self, sent: RowCall, reply: Reply, *, is_current: bool) -> Mark | None:
+    def answered(self, sent: RowCall, reply: Reply) -> Mark | None:
         """A CALLRESULT, in time or late. The mark to note; None where the row is already settled or further on."""
         entry = self._entries.get(sent.row.row_id)
         if entry is None:
             return None
-        if is_current:
-            entry.is_outstanding = False
         if entry.calls_answered != sent.call_index:
             return None
         entry.silences = 0
@@ -298,7 +297,7 @@ class Queue:
     def refused(self, sent: RowCall, error: str, now: float) -> Mark | None:
         """A CALLERROR to the outstanding CALL: counted, and tried again later or given up."""
         if sent.is_informational:
-            return self.answered(sent, Reply(), is_current=True)
+            return self.answered(sent, Reply())
         entry = self._entries.get(sent.row.row_id)
         if entry is None or entry.calls_answered != sent.call_index:
             return None
@@ -306,21 +305,18 @@ class Queue:
 
     def cannot_encode(self, error: str, now: float) -> Mark | None:
         """`next` raised: the row it stumbled over is treated as refused, so that a bug of ours does not block the others."""
-        for entry in self._entries.values():
-            if entry.retry_at <= now and entry.held_since is None and not entry.is_outstanding:
-                return self._count(entry, error, now)
-        return None
+        entry = None if self._looking_at is None else self._entries.get(self._looking_at)
+        return None if entry is None else self._count(entry, error, now)
 
     def unanswered(self, sent: RowCall, *, link_is_lost: bool) -> Mark | None:
         """Time-out or lost link: no attempt, the row goes again after the reconnect. An informational CALL does not."""
         entry = self._entries.get(sent.row.row_id)
         if entry is None:
             return None
-        entry.is_outstanding = False
         if not link_is_lost:
             entry.silences += 1
             if sent.is_informational:
-                return self.answered(sent, Reply(), is_current=True)
+                return self.answered(sent, Reply())
         return None
 
     def was_ignored(self, sent: RowCall, error: str, now: float) -> Mark | None:
@@ -336,11 +332,9 @@ class Queue:
         if entry is None or entry.reset_asked:
             return False
         entry.reset_asked = True
-        entry.is_outstanding = False
         return True
 
     def _count(self, entry: _Entry, error: str, now: float) -> Mark:
-        entry.is_outstanding = False
         entry.attempts += 1
         if entry.attempts >= self.attempts:
             return self._bury(entry, error)

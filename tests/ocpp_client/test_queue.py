@@ -64,10 +64,10 @@ class Bench:
         assert call is not None
         return call
 
-    def answer(self, call: RowCall, number: int | None = None, *, is_current: bool = True) -> None:
+    def answer(self, call: RowCall, number: int | None = None) -> None:
         if call.call.action == "StartTransaction" and number is None:
             number = 100 + call.row.row_id
-        mark = self.queue.answered(call, Reply(remote_id=number), is_current=is_current)
+        mark = self.queue.answered(call, Reply(remote_id=number))
         if mark is not None:
             self.outbox.mark(mark)
 
@@ -132,6 +132,18 @@ def test_a_row_whose_time_can_never_be_known_is_set_aside_at_once_and_says_why(i
     (mark,) = bench.outbox.log
     assert isinstance(mark, DeadLettered)
     assert (mark.row_id, "restarted before its clock was set" in mark.error) == (1, True)
+
+
+def test_a_bug_about_one_row_costs_no_other_row_an_attempt() -> None:
+    """The one in front only waits for its time."""
+    bench = Bench([*session(1, "a"), *session(4, "b")], is_modern=True, attempts=1)
+    bench.version.timeless = {1: MissingTime.MAY_COME}
+    bench.version.broken_rows = {4}
+    with pytest.raises(KeyError):
+        bench.next()
+    mark = bench.queue.cannot_encode("a bug of ours", bench.now)
+    assert isinstance(mark, DeadLettered)
+    assert mark.row_id == 4
 
 
 def test_what_is_held_back_for_longer_than_all_attempts_becomes_a_dead_letter() -> None:
@@ -303,7 +315,7 @@ def test_an_answer_that_comes_while_the_row_waits_for_its_next_attempt_settles_i
     bench = Bench(session(1, "a"), is_modern=True)
     call = bench.must()
     assert bench.queue.was_ignored(call, "no answer", bench.now) is not None
-    bench.answer(call, is_current=False)
+    bench.answer(call)
     assert isinstance(bench.outbox.log[-1], Delivered)
     assert bench.must().row.row_id == 2
     assert bench.queue.was_ignored(call, "no answer", bench.now) is None, "said too late: nothing is counted"
@@ -338,7 +350,7 @@ def test_a_late_answer_delivers_the_row() -> None:
     late = bench.must()
     bench.drop(late)
     again = bench.must()
-    bench.answer(late, is_current=False)
+    bench.answer(late)
     assert bench.outbox.log == [Delivered(row_id=1, transaction_id=TransactionId("a"), remote_id=101)]
     bench.answer(again)
     assert len(bench.outbox.log) == 1
@@ -350,7 +362,7 @@ def test_a_late_answer_to_a_call_that_was_answered_since_changes_nothing() -> No
     late = bench.must()
     bench.drop(late)
     bench.take()
-    bench.answer(late, is_current=False)
+    bench.answer(late)
     assert bench.take().call.action == "DataTransfer"
 
 
@@ -359,7 +371,7 @@ def test_a_late_answer_ends_the_wait_of_a_refused_row() -> None:
     first = bench.must()
     bench.drop(first)
     bench.refuse(bench.must())
-    bench.answer(first, is_current=False)
+    bench.answer(first)
     assert bench.take().row.row_id == 2
 
 
@@ -464,7 +476,7 @@ def test_a_page_that_was_asked_for_before_a_gap_opened_is_not_taken() -> None:
     after = bench.queue.load_after(is_global=False)
     assert after is not None
     assert after > 1
-    bench.answer(first, is_current=False)
+    bench.answer(first)
     bench.queue.add([bench.outbox.rows_by_id[number] for number in range(after + 1, after + 1 + PAGE)])
     order = []
     while (call := bench.next()) is not None:
@@ -507,7 +519,7 @@ def test_whatever_happens_every_row_arrives_in_order_or_becomes_a_dead_letter(
             continue
         if step == "late":
             if last_call is not None:
-                bench.answer(last_call, is_current=False)
+                bench.answer(last_call)
             continue
         call = bench.next()
         if call is None:
