@@ -615,6 +615,7 @@ async def test_a_queue_that_is_too_long_is_thinned_in_its_periodic_values(tmp_pa
         assert status.queued == store.queue_depth == 4 * 21 + 30 - status.thinned
         rows = await store.rows(0, 1000)
         assert [seq for tx, seq in seqs(rows) if tx == "05"] == list(range(30)), "ended transactions first"
+        assert [seq for tx, seq in seqs(rows) if tx == "01"] == [0, 1, 3, 4, 6, 8, 10, 12, 14, 16, 18, 19, 20], "the first, third, fifth …"
         for number in range(1, 5):
             left = [seq for tx, seq in seqs(rows) if tx == f"{number:02}"]
             assert {0, 1, 4, 19, 20} <= set(left), "start, first, change of state, last, end"
