@@ -613,16 +613,20 @@ class RealStory:
             with closing(read_only(site.disk)) as db:
                 is_open = db.execute("SELECT count(*) FROM transactions WHERE is_open = 1").fetchone()[0]
                 undelivered = db.execute("SELECT count(*) FROM transactions WHERE is_delivered = 0").fetchone()[0]
-                dead = db.execute("SELECT count(*) FROM outbox WHERE state != 'queued'").fetchone()[0]
+                dead = [
+                    name
+                    for (name,) in db.execute("SELECT transaction_id FROM outbox JOIN transactions USING (ordinal) WHERE state != 'queued'")
+                ]
         except sqlite3.Error as error:
             return [f"the disk: {error}"]
+        site.witness.resent.update(dead)
         waiting = [payment.key for payment in portal.payments() if payment.state in {PaymentState.AUTHORIZED, PaymentState.CHARGING}]
         checks = (
             (site.state is S.FREE, f"the session is {site.state}"),
             (portal.is_online(SERIAL), "the portal does not see the charger"),
             (not is_open, f"{is_open} transactions are open"),
             (not undelivered, f"{undelivered} transactions are not delivered"),
-            (not dead, f"{dead} dead letters"),
+            (not dead, f"dead letters of {dead}"),
             (not waiting, f"payments {waiting} are not settled"),
         )
         return [text for is_so, text in checks if not is_so]

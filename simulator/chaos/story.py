@@ -505,6 +505,7 @@ class Story:
             return
         for letter in await self._curable():
             self._note(f"dead letter {letter.row_id} is sent again")
+            self._site.witness.resent.add(letter.transaction_id)
             with contextlib.suppress(StoreError):  # something of its transaction waits again
                 await app.store.resend_dead(letter.row_id)
             app.client.outbox_grew()

@@ -41,6 +41,8 @@ class Witness:
     closings: int = 0
     is_frozen: bool = False
     """The meter repeats what it said a while ago, and looks sound."""
+    resent: set[str] = field(default_factory=set)
+    """Transactions of which a dead letter was sent again, after whatever had gone before."""
     lied_to: set[str] = field(default_factory=set)
     """Transactions during which it did."""
     _leapt_wh: Decimal = Decimal(0)
