@@ -4,7 +4,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,11 @@ from simulator.portal.transactions import BookRow
 
 ALWAYS_EXPECTED: Final = frozenset(("stop_not_delivered", "unexpected_answer", "start_after_void"))
 """Late answers, a stop for a charger that is away, a session that began before its payment was given back: nothing is lost by them."""
+LOSES_TIME: Final = frozenset((Trouble.CRASH_REBOOT, Trouble.POWER_CUT, Trouble.LEAVE_REBOOT))
+"""What a moment without a time does not survive."""
 EXPECTED: Final[dict[str, frozenset[Kind]]] = {
     "refused_call": frozenset((Trouble.PORTAL_REFUSES,)),
-    "cost_mismatch": frozenset((Trouble.PORTAL_REFUSES, Trouble.PORTAL_ERRORS)),
+    "cost_mismatch": frozenset((Trouble.PORTAL_REFUSES, Trouble.PORTAL_ERRORS, *LOSES_TIME)),
     "unknown_transaction": frozenset((Trouble.PORTAL_REFUSES, Trouble.PORTAL_ERRORS, Trouble.PORTAL_MUTE)),
 }
 """Anomalies that are expected where one of these troubles was."""
@@ -29,10 +31,9 @@ EXPECTED: Final[dict[str, frozenset[Kind]]] = {
 
 UNDATABLE: Final = "cannot become known"
 """In the last error of a dead letter: its time was never known in its boot. It is kept, and billed by hand (docs/decisions/0012)."""
-LOSES_TIME: Final = frozenset((Trouble.CRASH_REBOOT, Trouble.POWER_CUT, Trouble.LEAVE_REBOOT))
-"""What a moment without a time does not survive."""
 WRONG_CLOCK: Final = frozenset((Trouble.CLOCK_FORWARD, Trouble.CLOCK_BACK, Trouble.CLOCK_UNKNOWN))
 """A board's clock that is not believed after a reboot; ahead, because then the right one is earlier than what the disk has."""
+READING_AGE: Final = timedelta(seconds=1)
 SHORTFALL_WH: Final = 190
 """22 kW for half a minute: a checkpoint every 10 s here, a read-out every 2 s, 5 s until a silent meter is lost, 3 s to stop."""
 FROZEN_WH: Final = 35
@@ -227,8 +228,11 @@ def _compare_one(found: Findings, session: Stored, row: BookRow, heard: list[Mes
         else:
             found.greatest_error_wh = max(found.greatest_error_wh, abs(billed - real))
             checks.append((billed == real, f"energy: {billed} Wh billed, {real} Wh delivered, register read at the end"))
-    checks += _order(row, heard, is_resent=is_resent)
-    if not (is_resent and record.resumed_at is not None):  # 1.6 tells of an outage in a message that may have come after the End
+    # A session that went on in another boot has two clocks: the second may have been corrected by as much as the CSMS answers late.
+    # And 1.6 tells of an outage in a message that may have come after the End.
+    has_two_clocks = record.resumed_at is not None and record.resumed_at.boot_id != record.started_at.boot_id
+    checks += _order(row, heard, is_loose=is_resent and row.version != "2.0.1", has_two_clocks=has_two_clocks)
+    if not has_two_clocks and not (is_resent and record.resumed_at is not None):
         checks += _money(record, row)
     found.violations += [f"{text} (transaction {name})" for is_so, text in checks if not is_so]
 
@@ -244,17 +248,19 @@ def _compare_registers(found: Findings, session: Stored, began: Began | None, *,
         found.violations.append(f"energy: {shortfall} Wh not billed, more than between two checkpoints (transaction {session.name})")
 
 
-def _order(row: BookRow, heard: list[Message], *, is_resent: bool) -> list[tuple[bool, str]]:
+def _order(row: BookRow, heard: list[Message], *, is_loose: bool, has_two_clocks: bool) -> list[tuple[bool, str]]:
     """1.6 has no numbers: there a dead letter that was sent again comes when it comes."""
-    if is_resent and row.version != "2.0.1":
+    if is_loose:
         return []
     told = sorted(heard, key=lambda message: message.seq_no) if row.version == "2.0.1" else heard  # type: ignore[arg-type,return-value]
     kinds = [message.kind for message in told]
-    times = [message.at for message in told]
+    begun = told[0].at if told else None
+    # An Updated of 1.6 has the time of its reading, which may be the one that the transaction began with.
+    times = [begun if begun is not None and timedelta(0) < begun - message.at < READING_AGE else message.at for message in told]
     in_order = kinds[:1] == ["Started"] and kinds[-1:] == ["Ended"]
     return [
         (in_order, f"order: {kinds}"),
-        (times == sorted(times), f"order: times {[f'{at:%d %H:%M:%S.%f}' for at in times]}"),
+        (times == sorted(times) or has_two_clocks, f"order: times {[f'{at:%d %H:%M:%S.%f}' for at in times]}"),
         (row.seconds is None or row.seconds >= 0, f"order: {row.seconds} s long"),
     ]
 
