@@ -15,13 +15,14 @@ from contextlib import closing, suppress
 from dataclasses import field
 from pathlib import Path
 from threading import Thread
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
 
 from agent.domain.errors import StoreError
 from agent.domain.values import dataclass
 from agent.store.room import DEFAULT_MAX_BYTES, LOG_BYTES, Room, beside, moved_aside, remove_with_log
+from agent.store.seal import sealed, unsealed
 from agent.store.wal import WalMeter
 from agent.store.wear import BLOCK_BYTES, Cost
 
@@ -46,6 +47,8 @@ BUSY_TIMEOUT_MS: Final = 5_000
 
 KEPT_ASIDE: Final = 2
 """Damaged files that are kept for a person to look at; of more the oldest goes."""
+SUSPECT_SUFFIX: Final = ".suspect"
+"""Beside the file: a commit met damage that the quick check at the start does not find, so the next start looks thoroughly."""
 MAP_SUFFIX: Final = ".map"
 """Beside the file: where in it each table begins, for the day on which its first page is gone."""
 
@@ -177,6 +180,9 @@ class Database:
                 await self._reconnect()
             result = await self._on_any_disk(lambda db: self._whole(db, work))
         except StoreError as error:
+            if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+                with suppress(StoreError, OSError):
+                    await self._run(lambda _: _create(beside(self.path, SUSPECT_SUFFIX)))
             self.counters.failures += 1
             self.trouble = self.last_trouble = str(error)
             raise
@@ -422,6 +428,7 @@ def _open_file(opening: Opening, opened: _Opened, room: Room) -> sqlite3.Connect
         room.look()  # a reserve from before gives room for the salvage or the migration that may follow
         db = _open_locked(opening, opened)
         opened.used_bytes = _used(db)
+        beside(path, SUSPECT_SUFFIX).unlink(missing_ok=True)  # it was looked at, or taken over
         gone = room.fit(opened.used_bytes)
         if gone:
             opened.remarks.append(f"{path.parent}: to keep within [store] max_bytes = {room.max_bytes}, {', '.join(gone)} had to go.")
@@ -448,7 +455,12 @@ def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
         remove_with_log(rescued)
         _create(rescued)
         with closing(_open_sound(rescued, opening, None)) as db:
-            result = opening.salvage(path, db)
+            try:
+                result = opening.salvage(path, db)
+            except (sqlite3.Error, ValueError, TypeError, KeyError) as error:  # a bug of ours, on data that nobody has seen before
+                if db.in_transaction:
+                    db.execute("COMMIT")
+                result = f"Not everything could be looked at ({error}): keep the old file for the maker."
         aside = _move_aside(path, opening.stamp)
         rescued.rename(path)
         _sync_directory(path.parent)
@@ -511,7 +523,9 @@ def _open_sound(path: Path, opening: Opening, opened: _Opened | None) -> sqlite3
                 version = _checked_version(db, opening)
                 _configure(db, path)
                 if version:
-                    _check(db)
+                    _check(db, is_thorough=beside(path, SUSPECT_SUFFIX).exists())
+                if opened is not None:
+                    _compare_with_map(path, db, version)
             except (sqlite3.Error, UnicodeDecodeError) as error:  # the second is Python's, for a message that quotes damaged text
                 if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
                     raise Damaged(f"its table of contents cannot be understood: {error}") from error
@@ -531,11 +545,30 @@ def _open_sound(path: Path, opening: Opening, opened: _Opened | None) -> sqlite3
     return db
 
 
+def read_map(path: Path) -> dict[str, Any] | None:
+    """What `_keep_map` wrote; None where that cannot be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads(unsealed(beside(path, MAP_SUFFIX).read_text(encoding="utf-8")))
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _compare_with_map(path: Path, db: sqlite3.Connection, version: int) -> None:
+    """Raise Damaged where the words that make a table have changed since they were written down: its columns do not show every change."""
+    kept = read_map(path)
+    if kept is None or kept.get("user_version") != version:
+        return
+    now = {name: sql for name, sql in db.execute("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'trigger', 'index')")}  # noqa: C416
+    for kind, name, _, _, sql in kept.get("tables", ()):
+        if kind != "index" and now.get(name) != sql:  # an index may be a technician's, who came and went
+            raise Damaged(f"the words that make {name} have changed")
+
+
 def _keep_map(path: Path, db: sqlite3.Connection) -> None:
     """Write down where each table begins, when that changed: with the next migration at the earliest."""
     tables = [list(row) for row in db.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master")]
     header = {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "user_version", "application_id")}
-    text = json.dumps({**header, "tables": tables})
+    text = sealed(json.dumps({**header, "tables": tables}).encode())
     kept = beside(path, MAP_SUFFIX)
     with suppress(OSError, ValueError):
         if kept.read_text(encoding="utf-8") == text:
@@ -548,8 +581,9 @@ def _keep_map(path: Path, db: sqlite3.Connection) -> None:
     _sync_directory(kept.parent)
 
 
-def _check(db: sqlite3.Connection) -> None:
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+def _check(db: sqlite3.Connection, *, is_thorough: bool = False) -> None:
+    """Raise Damaged. The quick check reads every page, the thorough one compares each index with its table as well."""
+    verdict = db.execute("PRAGMA integrity_check(1)" if is_thorough else "PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise Damaged(str(verdict).replace("\n", " "))
 

@@ -4,14 +4,13 @@ Where the first pages are gone, in which SQLite keeps what the file is and where
 the map that `database` keeps beside the file.
 """
 
-import json
 import sqlite3
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.domain.ledger import make_row
 from agent.domain.metering import MeterValue
@@ -20,7 +19,7 @@ from agent.domain.records import CacheEntry, EvseRecord, StationRecord, StoredVa
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionRecord
 from agent.store import ledger
-from agent.store.database import MAP_SUFFIX, columns_of, connect
+from agent.store.database import columns_of, connect, read_map
 from agent.store.room import beside, remove_with_log
 from agent.store.serial import load
 from agent.store.tables import MeterLifetime, token_key
@@ -83,11 +82,21 @@ def salvage(damaged: Path, db: sqlite3.Connection) -> str:
                 except (sqlite3.Error, ValueError):
                     lost += 1
         if old is not None:
-            _salvage_ledger(old, db)
+            _whole_or_not(db, lambda: _salvage_ledger(old, db))
         _order_messages(db)
         db.execute("COMMIT")
     counts = ", ".join(f"{count} from {table}" for table, count in saved.items())
     return f"Saved: {counts or 'nothing'}; {lost} rows made no sense. What could not be read at all is only in the old file."
+
+
+def _whole_or_not(db: sqlite3.Connection, part: Callable[[], None]) -> None:
+    """Do something that sessions do not depend on. Nothing that a damaged file makes it meet may keep the charger from starting."""
+    db.execute("SAVEPOINT part")
+    try:
+        part()
+    except Exception:  # noqa: BLE001 - the rows are in the old file still
+        db.execute("ROLLBACK TO part")
+    db.execute("RELEASE part")
 
 
 def _salvage_ledger(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
@@ -101,7 +110,7 @@ def _salvage_ledger(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     for table in ("ledger_disclosures", "ledger_heads", "ledger_base"):
         columns = columns_of(db, table)
         for row in _simple(old, table, columns):
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error, ValueError):
                 _write(db, table, dict(zip(columns, row, strict=True)))
     verdict = ledger.verify(db)
     said = [signed.head for signed in ledger.heads(db, 1) if signed.head is not None]
@@ -140,16 +149,9 @@ def _source(damaged: Path) -> Iterator[sqlite3.Connection | None]:
         remove_with_log(copy)
 
 
-def _map(damaged: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        found = json.loads(beside(damaged, MAP_SUFFIX).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else None
-    return None
-
-
 def _is_understood(damaged: Path, db: sqlite3.Connection) -> bool:
     """Whether the table of contents is as it was: a letter that changed in the name of a column hides the whole column."""
-    known = _map(damaged)
+    known = read_map(damaged)
     if known is None:
         return all(_columns(db, table) for table in _TABLES)
     with suppress(*_UNREADABLE):
@@ -175,7 +177,7 @@ def _repair(damaged: Path, copy: Path) -> None:
     """Copy the file and its log, with a first page that names no table, and then the tables where the map says that they are."""
     import shutil
 
-    known = _map(damaged)
+    known = read_map(damaged)
     if known is None:
         return
     page_bytes = int(known["page_size"])
@@ -303,13 +305,13 @@ def _readable(old: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> 
     key = columns[0]
     select = f"SELECT {', '.join(columns)} FROM {table} WHERE {key}"  # noqa: S608 - names of ours
     position, probes = -(2**63), 0
-    seen: set[object] = set()
+    seen: set[int] = set()
     while probes < MAX_PROBES:
         try:
             for row in old.execute(f"{select} > ? ORDER BY {key}", (position,)):
-                if row[0] in seen:  # a damaged page may lead back to where the scan has been
+                if hash(row) in seen:  # a damaged page may lead back to where the scan has been; a key that changed may be another row's
                     continue
-                seen.add(row[0])
+                seen.add(hash(row))
                 position, probes = max(position, row[0]), 0
                 yield row
             return
@@ -318,7 +320,7 @@ def _readable(old: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> 
             position = max(position, 0) + 1
             probes += 1
             for row in _by_key(old, select, position):
-                seen.add(position)
+                seen.add(hash(row))
                 yield row
     tail: list[Row] = []
     with suppress(*_UNREADABLE):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.domain.errors import StoreError
 from agent.domain.ids import EvseId
 from agent.domain.notices import TransactionNotice
 from agent.domain.records import EvseRecord
@@ -26,7 +27,7 @@ from tests.store.build import BOOT, EPOCH, end_notice, ended, notice, now, readi
 
 PAGE = 1024
 SESSIONS = 40
-SEEDS = (0, 1, 2, 137, 325, 331)
+SEEDS = (0, 1, 137, 325, 331, 1006, 1033, 2047)
 """Some at random, and some that once found something: a broken letter in the table of contents, a key that became another row's."""
 pytestmark = [pytest.mark.pain(84), pytest.mark.pain(85)]
 
@@ -206,6 +207,36 @@ async def test_a_file_without_its_first_page_gives_every_session_back(tmp_path: 
     assert await store.sessions(100) == sessions
     assert await store.rows(0, 100) == rows
     assert not list(directory.glob("*.repaired*"))
+    await store.aclose()
+
+
+async def test_damage_that_only_a_commit_meets_is_cured_by_the_next_start(tmp_path: Path) -> None:
+    """An index that does not fit its table passes the quick check. The commit that meets it has the next start look thoroughly."""
+    store = await Store.open(tmp_path, boot_id=BOOT, now=now)
+    await store.recover()
+    for number in range(1, 6):
+        await store.commit([ended(number)], [notice(number, 0)])
+    await store.aclose()
+    path = tmp_path / FILE_NAME
+    with closing(sqlite3.connect(path)) as db:
+        page, roots = 1024, dict(db.execute("SELECT name, rootpage FROM sqlite_master"))
+        (name,) = db.execute("SELECT transaction_id FROM transactions WHERE ordinal = 3").fetchone()
+    raw = bytearray(path.read_bytes())
+    root = (roots["sqlite_autoindex_transactions_1"] - 1) * page
+    at = raw.index(name.encode(), root, root + page)
+    raw[at + len(name) - 1] ^= 1  # the index names another transaction than the table
+    path.write_bytes(raw)
+    store = await Store.open(tmp_path, boot_id=BOOT, now=now)
+    assert store.remarks == ()
+    found = await store.recover()
+    with pytest.raises(StoreError, match="is damaged: restart the service"):
+        await store._db.unit(lambda db: db.execute("DELETE FROM outbox").connection.execute("DELETE FROM transactions WHERE ordinal = 3"))
+    await store.aclose()
+    store = await Store.open(tmp_path, boot_id=BOOT, now=now)
+    assert "was damaged" in store.remarks[0]
+    assert await store.recover() == found
+    assert len(await store.sessions()) == 5
+    assert not list(tmp_path.glob("*.suspect"))
     await store.aclose()
 
 

@@ -264,6 +264,28 @@ async def test_a_bit_that_flipped_in_the_header_does_not_keep_the_charger_from_s
         await db.unit(insert("y"))
 
 
+@pytest.mark.pain(85)
+async def test_a_letter_that_changed_in_a_constraint_is_damage(tmp_path: Path) -> None:
+    """The columns are as they were, and yet no commit would succeed any more."""
+    scripts = (FIRST, "CREATE TABLE u (a INTEGER REFERENCES t (a), c TEXT CHECK (c <> 'x'));\n")
+    async with opened(tmp_path, *scripts) as db:
+        await db.unit(insert("x"))
+    path = tmp_path / "state" / "x.db"
+    raw = path.read_bytes()
+    assert raw.count(b"REFERENCES t (a)") == 1
+    path.write_bytes(raw.replace(b"REFERENCES t (a)", b"REFERENCES t (q)"))
+    async with opened(tmp_path, *scripts) as db:
+        assert any("the words that make u have changed" in remark for remark in db.remarks)
+        await db.unit(lambda each: each.execute("INSERT INTO u (c) VALUES ('y')"))
+    async with opened(tmp_path, *scripts) as db:
+        await db.unit(lambda each: each.execute("CREATE INDEX of_a_technician ON u (c)"))
+    async with opened(tmp_path, *scripts) as db:
+        assert db.remarks == [], "what somebody added is no damage"
+        await db.unit(lambda each: each.execute("DROP INDEX of_a_technician"))
+    async with opened(tmp_path, *scripts) as db:
+        assert db.remarks == []
+
+
 @pytest.mark.pain(86)
 async def test_damaged_files_that_are_kept_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "state" / "x.db"
