@@ -274,10 +274,7 @@ class Engine:
                 self._hooks.failed(event, at, before, error)
             raise
         self.events_handled += 1
-        batch = _Batch(records=list(changed_records(before, self.station)))
-        if isinstance(event, Started):
-            # What the store has just given back needs no writing, but for the reset that is over now.
-            batch.records = [record for record in batch.records if isinstance(record, StationRecord)]
+        batch = _Batch(records=list(records_to_write(event, before, self.station)))
         for effect in effects:
             if isinstance(effect, Enqueue):
                 batch.notices.append(effect.notice)
@@ -521,6 +518,22 @@ def _identity(record: Record) -> object:
             return ("variable", record.key)
         case CacheEntry() | CacheEntryRemoved():
             return ("cache", record.id_token.value.casefold())
+
+
+def records_to_write(event: Event, before: Station, after: Station) -> Iterator[Record]:
+    """What a step has to put on disk: what the store has just given back needs no writing, but for what the recovery made of it at once.
+
+    That is the reset that is over now, and a transaction that ended in the same step: its End goes to the outbox in this commit too.
+    """
+    changed = changed_records(before, after)
+    if not isinstance(event, Started):
+        return changed
+    given = event.recovered.transactions
+    return (
+        record
+        for record in changed
+        if isinstance(record, StationRecord) or (isinstance(record, TransactionRecord) and not any(record is one for one in given))
+    )
 
 
 def changed_records(before: Station, after: Station) -> Iterator[Record]:

@@ -24,6 +24,7 @@ from agent.domain.events import (
     FaultRaised,
     LinkChanged,
     LinkState,
+    MeterDiscontinuity,
     MeterRead,
     PilotMeasured,
     Started,
@@ -31,7 +32,7 @@ from agent.domain.events import (
 )
 from agent.domain.ids import CommandId, EvseId, RequestId, TransactionId
 from agent.domain.interlock import Interlock
-from agent.domain.metering import Reading
+from agent.domain.metering import Discontinuity, Reading
 from agent.domain.notices import Notice, StatusNotice, TransactionNotice
 from agent.domain.pilot import PilotOutput, PilotState
 from agent.domain.records import Record, Recovered, StationRecord
@@ -403,6 +404,29 @@ async def test_a_transaction_that_goes_on_closes_the_contactor_only_when_that_is
         kinds = [notice.event_type for notice in await disk.notices()]
         assert kinds.count(TransactionEventType.STARTED) == 1
         assert TransactionEventType.ENDED not in kinds
+
+
+@pytest.mark.pain(10)
+@pytest.mark.virtual_time
+async def test_what_ends_at_the_very_start_of_a_run_is_closed_on_disk_with_its_end(tmp_path: Path) -> None:
+    """Its meter had changed before the cut, so nothing is waited for; the run after that must not end it once more."""
+    async with slow(tmp_path) as (bench, _):
+        await bench.charge()
+        bench.read()
+        reading = bench.engine.station.evses[0].reading
+        assert reading is not None
+        fallen = replace(reading, at=bench.now(), energy_wh=Decimal(3))
+        bench.engine.post(MeterDiscontinuity(ONE, Discontinuity.RESET, reading, fallen))
+        await bench.engine.flushed()
+        assert bench.engine.station.evses[0].has_transaction
+    for _ in range(2):
+        async with slow(tmp_path) as (bench, disk):
+            bench.engine.post(Started(await disk.store.recover()))
+            bench.engine.post(PilotMeasured(ONE, PilotState.C))
+            await bench.engine.flushed()
+            kinds = [notice.event_type for notice in await disk.notices()]
+            assert kinds.count(TransactionEventType.ENDED) == 1
+            assert (await disk.store.recover()).transactions == ()
 
 
 @pytest.mark.virtual_time

@@ -22,7 +22,7 @@ from agent.domain.pilot import PilotState
 from agent.domain.records import Record, Recovered, StationRecord
 from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionEventType
-from agent.runtime.engine import changed_records
+from agent.runtime.engine import records_to_write
 from agent.store.store import Store
 from tests.core.rig import EVSE1, PRICED, START, Rig
 
@@ -52,7 +52,9 @@ class Run(Rig):
         register = self.energy[EVSE1]
         _, effects = step(before, event, self.at)
         after, _ = step(before, event, self.at)
-        records: list[Record] = [] if isinstance(event, Started) else list(changed_records(before, after))
+        records: list[Record] = list(records_to_write(event, before, after))
+        if isinstance(event, Started):  # its commit of the station alone would be a cut more that changes nothing
+            records = [record for record in records if not isinstance(record, StationRecord)]
         records += [effect.record for effect in effects if isinstance(effect, KeepRecord)]
         notices = [effect.notice for effect in effects if isinstance(effect, Enqueue)]
         if records or notices:
