@@ -93,9 +93,13 @@ def transaction_answered(turn: Turn, evse: Evse, info: IdTokenInfo) -> None:
     evse = turn.evse(evse.evse_id)
     if info.group_id_token is not None and record.group_id_token is None:
         evse = turn.put(replace(evse, transaction=replace(record, group_id_token=info.group_id_token)))
-    if info.status is AuthorizationStatus.ACCEPTED or evse.phase is not Phase.TRANSACTION:
+    if info.status is AuthorizationStatus.ACCEPTED or not (evse.phase is Phase.TRANSACTION or session.may_go_on(evse)):
         return
     turn.remark("deauthorized", evse, f"the CSMS answered {info.status}", is_warning=True)
+    if evse.phase is not Phase.TRANSACTION:
+        # Nothing is offered any more: it would go on in this run or the next, and now it does not.
+        session.request_stop(turn, evse, StoppedReason.DE_AUTHORIZED, TriggerReason.DEAUTHORIZED)
+        return
     if turn.station.variables.boolean(var.STOP_TX_ON_INVALID_ID):
         if evse.config.has_lock:
             evse = turn.put(replace(evse, held_for=record.id_token))
@@ -142,7 +146,7 @@ def _evse_for(turn: Turn, event: IdTokenPresented) -> Evse | None:
 
 def _stop_by_token(turn: Turn, evse: Evse, asked: Authorization) -> None:
     record = evse.transaction
-    if record is None or not (evse.phase is Phase.TRANSACTION or evse.may_resume):
+    if record is None or not (evse.phase is Phase.TRANSACTION or session.may_go_on(evse)):
         return
     if asked.id_token.same_as(record.id_token):
         session.request_stop(turn, evse, StoppedReason.LOCAL, TriggerReason.STOP_AUTHORIZED, token=asked)

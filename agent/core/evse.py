@@ -133,7 +133,8 @@ def _watch_faults(turn: Turn, evse: Evse) -> Evse:
     if is_stopped or (evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN):
         faults = tuple(stopping) or faults
         reason = _REASON.get(faults[0].kind, StoppedReason.OTHER)
-        evse = request_stop(turn, evse, reason, TriggerReason.ABNORMAL_CONDITION, at_once=True)
+        ends = bool(stopping)
+        evse = request_stop(turn, evse, reason, TriggerReason.ABNORMAL_CONDITION, at_once=True, ends_transaction=ends)
     return evse
 
 
@@ -145,6 +146,9 @@ def _unplugged(turn: Turn, evse: Evse) -> Evse:
             return evse
         if evse.config.has_lock and not turn.station.variables.boolean(var.UNLOCK_ON_EV_SIDE_DISCONNECT) and evse.transaction is not None:
             evse = turn.put(replace(evse, held_for=evse.transaction.id_token))
+        return request_stop(turn, evse, StoppedReason.EV_DISCONNECTED, TriggerReason.EV_COMMUNICATION_LOST, at_once=True)
+    if evse.phase is Phase.STOPPING and may_go_on(evse):
+        # The next run must not take whoever is plugged in then for this vehicle.
         return request_stop(turn, evse, StoppedReason.EV_DISCONNECTED, TriggerReason.EV_COMMUNICATION_LOST, at_once=True)
     if evse.phase is Phase.STOPPING and evse.stop is not None and evse.stop.stage is StopStage.RAMP_DOWN:
         return _to_stage(turn, evse, StopStage.OPENING)
@@ -218,7 +222,9 @@ def _transaction(turn: Turn, evse: Evse) -> Evse:
     if config.on_meter_loss == "continue" or (config.on_meter_loss == "stop_after" and lost_ms < config.meter_loss_timeout_s * 1000):
         return evse
     turn.remark("meter_lost_stop", evse, f"policy on_meter_loss = {config.on_meter_loss}", is_warning=True)
-    evse = request_stop(turn, evse, StoppedReason.OTHER, TriggerReason.ABNORMAL_CONDITION)
+    # A meter hangs on the supply that fails: then that is why.
+    reason = evse.transaction.interrupted_by or StoppedReason.OTHER
+    evse = request_stop(turn, evse, reason, TriggerReason.ABNORMAL_CONDITION)
     return _stopping(turn, evse)
 
 
@@ -322,6 +328,11 @@ _PHASES = {
 # --- stop
 
 
+def may_go_on(evse: Evse) -> bool:
+    """Whether a transaction that is not served now may go on later: it was found at the boot, or the agent leaves and it stays open."""
+    return evse.may_resume or (evse.phase is Phase.STOPPING and evse.stop is not None and not evse.stop.ends_transaction)
+
+
 def request_stop(
     turn: Turn,
     evse: Evse,
@@ -336,7 +347,15 @@ def request_stop(
     """Begin to stop a running transaction. `at_once` opens the contactor without waiting for the vehicle. The first reason stays."""
     if evse.phase is Phase.STOPPING and evse.stop is not None:
         stop = evse.stop if fixed_reading is None else replace(evse.stop, fixed_reading=fixed_reading, new_register=None)
+        is_leaving_only = ends_transaction and not stop.ends_transaction
+        if is_leaving_only:
+            # The agent leaves, and the next run would go on with it: it ends here if there is time, else there, with this reason.
+            id_token = None if token is None else token.id_token
+            stop = replace(stop, reason=reason, trigger=trigger, id_token=id_token, ends_transaction=True)
         evse = turn.put(replace(evse, stop=stop))
+        if is_leaving_only:
+            turn.remark("stop_requested", evse, f"reason {reason}")
+            evse = _note_begun(turn, evse, turn.at)
         return _to_stage(turn, evse, StopStage.OPENING) if at_once and stop.stage is StopStage.RAMP_DOWN else evse
     if evse.phase is Phase.RECOVERING and evse.may_resume and evse.stop is not None and ends_transaction:
         # It was to go on; now it ends like one that is not: with the register of the boot, at the moment of the cut.

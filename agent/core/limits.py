@@ -48,6 +48,10 @@ def announced(turn: Turn, command: LimitTransaction) -> DataTransferOutcome:
     else:
         others = tuple(one for one in turn.station.limits if not one.id_token.same_as(command.id_token))
         turn.station = replace(turn.station, limits=(*others, command)[-KEPT:])
+        for evse in turn.station.evses:
+            # The start that waits for its vehicle began under an older one.
+            if evse.authorization is not None and evse.authorization.id_token.same_as(command.id_token):
+                turn.put(replace(evse, authorization=replace(evse.authorization, limit=command.limit)))
     return DataTransferOutcome(status=CommandStatus.ACCEPTED)
 
 

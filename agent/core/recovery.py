@@ -130,6 +130,8 @@ def earliest_end(config: EvseConfig, record: TransactionRecord, now: Reading) ->
         return known
     needed_ms = int((now.energy_wh - stored.energy_wh) * _MS_PER_HOUR / (_rated_power_w(config) * POWER_MARGIN))
     reached = stored.at.plus_ms(needed_ms)
+    # The steps of a coarse register can ask for more time than has passed.
+    reached = reached.plus_ms(-max(0, reached.ms_since(now.at)))
     return reached if needed_ms > 0 and reached.boot_id == known.boot_id and reached.ms_since(known) > 0 else known
 
 
@@ -172,7 +174,7 @@ def waits_for(turn: Turn, evse: Evse) -> str | None:
     faults = [fault for fault in (*evse.faults, *station.faults) if fault.kind not in NOT_INTERLOCKING]
     is_timed = station.config.power_loss_policy is PowerLossPolicy.RESUME_IF_SAME_EV_WITHIN
     checks = (
-        (station.is_leaving or station.reset is not None, "the agent is leaving"),
+        (station.is_leaving, "the agent is leaving"),
         (station.storage_failure is not None, "the storage takes no records"),
         (bool(faults), f"fault {faults[0].kind}" if faults else ""),
         (not evse.pilot.is_connected, f"no vehicle is seen, pilot state {evse.pilot.state or 'not measured'}"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from agent.core import availability, status, transactions
+from agent.core import availability, recovery, status, transactions
 from agent.core import variables as var
 from agent.core.evse import connection_deadline
 from agent.core.state import AuthorizationState, Evse, Phase, Refusal, Station, Turn
@@ -80,6 +80,8 @@ def _running(evse: Evse, at: Instant, kind: ScreenKind, notice: Notice) -> EvseV
     if record is None:
         msg = f"EVSE {evse.evse_id} has no transaction to show"
         raise LookupError(msg)
+    if evse.phase is Phase.RECOVERING:
+        at = recovery.last_seen(record)  # whatever becomes of it: what was dark is not billed, so it is not shown
     power = None
     if evse.reading is not None and evse.meter_lost_at is None:
         power = evse.reading.value(Measurand.POWER_ACTIVE_IMPORT)
