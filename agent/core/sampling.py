@@ -42,7 +42,7 @@ def periodic(turn: Turn, evse: Evse) -> Evse:
 
 
 def _checkpoint(turn: Turn, evse: Evse) -> Evse:
-    """What a power cut falls back on is never older than a minute, however rarely values are sent."""
+    """What a power cut falls back on is never older than a minute and two seconds, however rarely values are sent."""
     record, reading = evse.transaction, evse.reading
     if record is None or reading is None or not evse.has_transaction or reading.at.ms_since(record.last_reading.at) < _CHECKPOINT_MS:
         return evse
