@@ -123,8 +123,6 @@ class VersionAdapter(Protocol):
     """2.x refuses a TriggerMessage for a BootNotification once it is accepted (F06.FR.17, TC_F_26); 1.6 sends it."""
     queue_is_global: bool
     """1.6: one FIFO over all transaction messages. 2.x: in order per transaction."""
-    counts_silence: bool
-    """2.x: a transaction message that is not answered was an attempt (E13). 1.6: only a CALLERROR is one (J errata)."""
 
     def warm(self) -> None:
         """Compile what judges frames before the first one comes; meant for a thread."""

@@ -636,14 +636,9 @@ class OcppClient:
         return min((at for at in moments if at is not None), default=None)
 
     def _patience_s(self, sent: Sent[_Purpose]) -> float:
-        """How long an answer may take. A row that met silence gets more each time: a busy CSMS must not be asked the same for ever.
-
-        A driver who waits has waited since the card was shown, not since the question found its turn.
-        """
+        """How long an answer may take. A driver who waits has waited since the card was shown, not since the question found its turn."""
         timeout_s = self._tuning.message_timeout_s
         match sent.purpose:
-            case RowCall(patience=patience):
-                return timeout_s * patience
             case _NoticeCall(notice=AuthorizeNotice(), put_at=put_at):
                 return max(_LEAST_PATIENCE_S, put_at + timeout_s - sent.at)
             case _:
@@ -669,7 +664,7 @@ class OcppClient:
     def _timed_out(self, sent: Sent[_Purpose]) -> None:
         reason = f"{sent.action} was not answered within {self._patience_s(sent):g} s"
         cure = "the CSMS is reachable but does not answer: ask its operator"
-        if isinstance(sent.purpose, RowCall) and self._adapter.counts_silence and not sent.purpose.is_informational:
+        if isinstance(sent.purpose, RowCall) and not sent.purpose.is_informational:
             self._doubt(sent.purpose, reason)
             return
         self._unanswered(sent, link_is_lost=False)
@@ -682,7 +677,10 @@ class OcppClient:
         self._part(reason, cure)
 
     def _doubt(self, sent: RowCall, reason: str) -> None:
-        """2.x E13: silence is an attempt. But silence of a dead link or a CSMS that hangs is not about this message: a Heartbeat tells."""
+        """Silence is an attempt (2.x E13), else one message could block 1.6's queue for ever; a Heartbeat tells whether it is about this one.
+
+        A dead link and a CSMS that hangs are silent to everything.
+        """
         _logger.warning("%s; asking whether the CSMS answers at all", reason)
         self._doubted = sent
         self._link.trigger(Due.HEARTBEAT, _now())

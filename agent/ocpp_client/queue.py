@@ -32,7 +32,6 @@ WINDOW = 2 * PAGE
 _MESSAGE_IDS = uuid.UUID("6d0c3f4e-52b7-5a0e-9c2a-0f6f0f3b6f11")
 _INFORMATIONAL = "DataTransfer"
 """The station's own figures: no CSMS need understand them, so a refusal is an answer."""
-_MOST_PATIENCE = 4
 _LOOK_FOR_TIME_S = 10.0
 """The time comes with an answer of the CSMS, after which the queue is asked anyway, or by the station's own time service."""
 _TIMELESS = (
@@ -52,7 +51,6 @@ class RowCall:
     message_id: str
     call: Call
     sending: Sending
-    patience: int = 1
 
     @property
     def is_informational(self) -> bool:
@@ -68,7 +66,6 @@ class _Entry:
     retry_at: float = 0.0
     held_since: float | None = None
     sends: int = 0
-    silences: int = 0
     remote_id: int | None = None
     calls: tuple[Call, ...] | None = None
     calls_late: bool = False
@@ -266,7 +263,6 @@ class Queue:
             message_id=self._message_id(entry, index) if adapter.reuses_message_id else self._new_id(),
             call=calls[index],
             sending=sending,
-            patience=min(_MOST_PATIENCE, 2**entry.silences),
         )
 
     def _message_id(self, entry: _Entry, index: int) -> str:
@@ -285,7 +281,6 @@ class Queue:
             return None
         if entry.calls_answered != sent.call_index:
             return None
-        entry.silences = 0
         entry.retry_at = 0.0
         entry.calls_answered += 1
         if reply.remote_id is not None:
@@ -310,17 +305,12 @@ class Queue:
 
     def unanswered(self, sent: RowCall, *, link_is_lost: bool) -> Mark | None:
         """Time-out or lost link: no attempt, the row goes again after the reconnect. An informational CALL does not."""
-        entry = self._entries.get(sent.row.row_id)
-        if entry is None:
-            return None
-        if not link_is_lost:
-            entry.silences += 1
-            if sent.is_informational:
-                return self.answered(sent, Reply())
+        if sent.row.row_id in self._entries and sent.is_informational and not link_is_lost:
+            return self.answered(sent, Reply())
         return None
 
     def was_ignored(self, sent: RowCall, error: str, now: float) -> Mark | None:
-        """No answer, from a CSMS that answers other things: in 2.x an attempt (E13)."""
+        """No answer, from a CSMS that answers other things: an attempt (2.x E13; 1.6 leaves it open)."""
         entry = self._entries.get(sent.row.row_id)
         if entry is None or entry.calls_answered != sent.call_index:
             return None

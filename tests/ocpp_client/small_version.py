@@ -68,7 +68,6 @@ class SmallVersion:
         self.answers_unreadable = is_modern
         self.queue_is_global = not is_modern
         self.refuses_boot_trigger_when_accepted = is_modern
-        self.counts_silence = is_modern
         self.broken_rows: set[int] = set()
         self.timeless: dict[int, MissingTime] = {}
 

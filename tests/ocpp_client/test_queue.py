@@ -294,7 +294,7 @@ def test_an_informational_call_that_meets_silence_counts_as_answered() -> None:
 
 
 def test_a_row_that_the_csms_ignores_was_attempted() -> None:
-    """2.0.1 E13: the interval times the sends so far, a new message id each time, then a dead letter. Its patience does not grow."""
+    """2.0.1 E13: the interval times the sends so far, a new message id each time, then a dead letter."""
     bench = Bench([*session(1, "a"), *session(4, "b")], is_modern=True, attempts=3)
     sent = []
     for wait_s in (60, 120, 0):
@@ -306,7 +306,7 @@ def test_a_row_that_the_csms_ignores_was_attempted() -> None:
             assert bench.take().row.row_id == other
         bench.now += wait_s
     assert bench.queue.was_ignored(sent[-1], "no answer", bench.now) is None, "a dead letter is dead once"
-    assert [(call.row.row_id, call.patience) for call in sent] == [(1, 1)] * 3
+    assert [call.row.row_id for call in sent] == [1] * 3
     assert len({call.message_id for call in sent}) == 3
     assert [type(mark) for mark in bench.outbox.log if mark.row_id == 1] == [Attempted, Attempted, DeadLettered]
 
@@ -319,18 +319,6 @@ def test_an_answer_that_comes_while_the_row_waits_for_its_next_attempt_settles_i
     assert isinstance(bench.outbox.log[-1], Delivered)
     assert bench.must().row.row_id == 2
     assert bench.queue.was_ignored(call, "no answer", bench.now) is None, "said too late: nothing is counted"
-
-
-def test_silence_makes_a_row_more_patient_up_to_four_times() -> None:
-    bench = Bench(session(1, "a"))
-    patience = []
-    for _ in range(4):
-        call = bench.must()
-        patience.append(call.patience)
-        bench.queue.unanswered(call, link_is_lost=False)
-    assert patience == [1, 2, 4, 4]
-    bench.take()
-    assert bench.must().patience == 1
 
 
 def test_a_row_without_calls_is_delivered_unsent() -> None:

@@ -76,6 +76,7 @@ class Portal:
         self.ids: dict[Key, list[str]] = {}
         self.accepted: list[Key] = []
         self.refusals: dict[Key, int] = {}
+        """How often a message was refused, or not answered in time."""
         self.problems: list[str] = []
         self.log: list[str] = []
         """What happened, for whoever reads a failure."""
@@ -111,7 +112,7 @@ class Portal:
             self.ids.setdefault(key, []).append(message_id)
             mode = self.modes.pop(0) if self.modes else "answer"
             self.log.append(f"{now():g} {action} {key} {mode}")
-            if mode in {"refuse", "security", "silent"}:
+            if mode in {"refuse", "security", "silent", "late"}:
                 self.refusals[key] = self.refusals.get(key, 0) + 1
             match mode:
                 case "refuse":

@@ -42,7 +42,6 @@ class V16Adapter:
     answers_unreadable = False
     refuses_boot_trigger_when_accepted = False
     queue_is_global = True
-    counts_silence = False
 
     def __init__(
         self,

@@ -26,7 +26,6 @@ class V201Adapter:
     answers_unreadable = True
     refuses_boot_trigger_when_accepted = True
     queue_is_global = False
-    counts_silence = True
 
     def __init__(self, definitions: Sequence[VariableDefinition], clock: WireClock, *, vendor_id: str = "charger-agent") -> None:
         self._context = Context.of(definitions, clock, vendor_id)
