@@ -677,7 +677,7 @@ class OcppClient:
         self._part(reason, cure)
 
     def _doubt(self, sent: RowCall, reason: str) -> None:
-        """Silence is an attempt (2.x E13), else one message could block 1.6's queue for ever; a Heartbeat tells whether it is about this one.
+        """Silence is an attempt (2.x E13), else a message could block 1.6's queue for ever; a Heartbeat tells whether it is about this one.
 
         A dead link and a CSMS that hangs are silent to everything.
         """
