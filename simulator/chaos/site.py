@@ -195,6 +195,7 @@ class ChaosSite:
 
     async def __aenter__(self) -> Self:
         self._loop.on_turn = self._turn
+        self._guard = self._loop.call_later(MOST_S + 1, lambda: None)  # so that time passes even where everybody waits for ever
         self._loop.set_exception_handler(self._loop_failed)
         logging.getLogger("agent").addHandler(self._log)
         await self.world.start()
@@ -213,6 +214,7 @@ class ChaosSite:
             await asyncio.gather(*self._ghosts, return_exceptions=True)
             await self.world.aclose()
             self._loop.on_turn = None
+            self._guard.cancel()
             logging.getLogger("agent").removeHandler(self._log)
 
     def violate(self, text: str) -> None:
@@ -430,9 +432,11 @@ phases = 3
         self._rounds = self._rounds + 1 if self._loop.jumps == self._jumps else 0
         self._jumps = self._loop.jumps
         if self._rounds > MOST_ROUNDS:
+            self._loop.on_turn = None
             raise Standstill(f"{MOST_ROUNDS} rounds of the loop and no time passed; waiting: {self._loop.waiting()}")
         if self._loop.time() - self._began_at > MOST_S:
             waits = [f"{task.get_name()} {task.get_stack(limit=1)}" for task in asyncio.all_tasks(self._loop)]
+            self._loop.on_turn = None
             raise Standstill(f"not over after {MOST_S:g} s: {waits}")
         state = self.state
         if state is not self._state:

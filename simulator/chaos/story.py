@@ -18,7 +18,7 @@ from agent.store.tables import StoredMessage
 from simulator.chaos.books import UNDATABLE, Findings, compare
 from simulator.chaos.inline_sqlite import without_threads
 from simulator.chaos.plan import Kind, Plan, SessionState, Trouble, Visit, plan
-from simulator.chaos.site import CARD, SERIAL, STATION, ChaosSite
+from simulator.chaos.site import CARD, SERIAL, STATION, ChaosSite, Standstill
 from simulator.chaos.witness import EVSE
 from simulator.faults import CATALOGUE, Scope, SimFault
 from simulator.network import NetworkMode
@@ -28,7 +28,9 @@ from simulator.wire import Refused
 
 S = SessionState
 REACH_S: Final = 60.0
-_PENDING_S: Final = 2.5
+_STEP_S: Final = 4.0
+"""How long the next state is waited for before the next thing is done."""
+_PENDING_S: Final = 1.9
 _APART: Final = 0.2
 """How often the second trouble comes some time after the first."""
 _BRIEF: Final = frozenset((S.STARTING, S.STOPPING, S.RECOVERING, S.CONNECTING))
@@ -79,7 +81,11 @@ def run_once(seed: int, only: tuple[int, ...] | None = None) -> Outcome:
         tempfile.TemporaryDirectory(prefix="chaos-", dir=memory if memory.is_dir() else None) as folder,
         asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(grace_s=0)) as runner,
     ):
-        outcome = runner.run(Story(what, Path(folder)).run())
+        story = Story(what, Path(folder))
+        try:
+            outcome = runner.run(story.run())
+        except Standstill as error:
+            outcome = story.given_up(error)
     outcome.real_s = time.perf_counter() - begun
     return outcome
 
@@ -127,6 +133,17 @@ class Story:
             trace=(f"{self._plan.version}, power_loss_policy {self._plan.power_loss_policy}", *self._trace),
         )
 
+    def given_up(self, error: Standstill) -> Outcome:
+        """What a run gave that does not come to an end."""
+        return Outcome(
+            seed=self._plan.seed,
+            version=self._plan.version,
+            visits=tuple(visit.number for visit in self._plan.visits),
+            violations=(*self._site.violations, *self._site.witness.violations, f"run: {error}"),
+            hits=self._hits,
+            trace=tuple(self._trace),
+        )
+
     def _note(self, text: str) -> None:
         self._trace.append(f"{asyncio.get_running_loop().time() - 1000:9.3f} {self._site.state:<11} {text}")
 
@@ -153,7 +170,7 @@ class Story:
             self._people(chance.choice((self._swipe, self._stop, self._unplug, self._pause, self._plug)))
             await asyncio.sleep(chance.uniform(0, 5))
         if chance.random() < 0.6:  # life goes on, whatever is broken
-            await self._reach(chance.choice((S.CHARGING, S.FINISHED, S.FREE)), 30.0)
+            await self._reach(chance.choice((S.CHARGING, S.FINISHED, S.FREE)), 10.0)
             await asyncio.sleep(chance.uniform(0, 8))
         if not site.is_on:
             site.start()
@@ -170,12 +187,12 @@ class Story:
             if self._site.state is wanted:
                 return True
             tries += 1
-            if tries == 4 and within_s >= REACH_S:
+            if tries == 3 and within_s >= REACH_S:
                 await self._heal_all()
-            watching = asyncio.create_task(self._site.comes_to(wanted, 8.0))
+            watching = asyncio.create_task(self._site.comes_to(wanted, _STEP_S))
             await asyncio.sleep(0)
             await self._step(wanted)
-            changing = asyncio.create_task(self._site.changes(8.0))
+            changing = asyncio.create_task(self._site.changes(_STEP_S))
             try:
                 await asyncio.wait((watching, changing), return_when=asyncio.FIRST_COMPLETED)
                 if watching.done() and watching.result():
@@ -455,7 +472,7 @@ class Story:
         await self._away(is_reboot=kind is not Trouble.CRASH)
 
     async def _away(self, *, is_reboot: bool) -> None:
-        await asyncio.sleep(self._chance.choice((0.0, 0.1, 0.6, 2.0, 30.0)))
+        await asyncio.sleep(self._chance.choice((0.0, 0.1, 0.6, 2.0, 12.0)))
         if is_reboot:
             self._site.reboot()
         self._site.start()

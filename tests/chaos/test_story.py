@@ -13,14 +13,13 @@ from agent.core import transactions
 from agent.core.state import Evse, Stop, Turn
 from agent.domain.metering import Reading
 from agent.domain.notices import TransactionNotice
-from agent.domain.outbox import DeadLettered, Delivered, Mark, OutboxRow
+from agent.domain.outbox import DeadLettered, Delivered, Mark
 from agent.domain.records import Recovered
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType, TransactionRecord
 from agent.fieldbus.errors import BusTemporary
 from agent.metering.lifetime import RegisterTracker
 from agent.metering.modbus import ModbusMeter
-from agent.ocpp_client.rpc import Calls
 from agent.ocpp_client.v16.adapter import V16Adapter as Adapter16
 from agent.ocpp_client.v201.adapter import V201Adapter as Adapter201
 from agent.runtime.engine import Engine
@@ -120,27 +119,13 @@ def end_twice(patch: pytest.MonkeyPatch) -> None:
     patch_commit(patch, notices=double)
 
 
-def patch_commit(patch: pytest.MonkeyPatch, *, records: Any = list, notices: Any = list) -> None:
+def patch_commit(patch: pytest.MonkeyPatch, *, notices: Any) -> None:
     commit = Store.commit
 
     async def changed(self: Store, some: Sequence[Any], others: Sequence[TransactionNotice]) -> None:
-        await commit(self, records(some), notices(others))
+        await commit(self, some, notices(others))
 
     patch.setattr(Store, "commit", changed)
-
-
-def forget_the_checkpoint(patch: pytest.MonkeyPatch) -> None:
-    """The newest register is not kept on disk while a session runs."""
-
-    def old(records: Sequence[Any]) -> list[Any]:
-        return [
-            replace(record, last_reading=record.meter_start)
-            if isinstance(record, TransactionRecord) and record.ended_at is None
-            else record
-            for record in records
-        ]
-
-    patch_commit(patch, records=old)
 
 
 def number_anew_after_a_start(patch: pytest.MonkeyPatch) -> None:
@@ -217,37 +202,16 @@ def bill_the_lifetime_sum(patch: pytest.MonkeyPatch) -> None:
 
     async def summed(self: ModbusMeter) -> Reading:
         reading = await read(self)
-        state = self._tracker.state
+        state = self._judge.lifetime
         return reading if state is None else replace(reading, energy_wh=state.total_wh)
 
     patch.setattr(ModbusMeter, "_read_registers", summed)
-
-
-def take_any_answer(patch: pytest.MonkeyPatch) -> None:
-    """Whatever answer comes is the answer to what was asked last."""
-    settle = Calls.settle
-
-    def careless(self: Calls[Any], message_id: str) -> Any:
-        return settle(self, message_id if self.outstanding is None else self.outstanding.message_id)
-
-    patch.setattr(Calls, "settle", careless)
-
-
-def send_the_newest_first(patch: pytest.MonkeyPatch) -> None:
-    """The rows of the outbox come in the wrong order."""
-    rows = Store.rows
-
-    async def reversed_rows(self: Store, after: int, limit: int) -> Sequence[OutboxRow]:
-        return (await rows(self, after, limit))[::-1]
-
-    patch.setattr(Store, "rows", reversed_rows)
 
 
 BEFORE = frozenset((SessionState.FREE, SessionState.AUTHORIZED, SessionState.PLUGGED, SessionState.STARTING))
 CRASHES = frozenset((Trouble.CRASH, Trouble.CRASH_REBOOT, Trouble.POWER_CUT))
 RUNNING = frozenset((SessionState.CHARGING, SessionState.SUSPENDED))
 OFFLINE = frozenset((Trouble.NETWORK_CLOSE, Trouble.NETWORK_BLACKHOLE, Trouble.NETWORK_REFUSE))
-METER_GONE = frozenset((SimFault.METER_SILENT, SimFault.METER_EXCEPTION, SimFault.METER_NAN, SimFault.METER_RESET))
 
 MUTANTS: tuple[tuple[Mutant, str, frozenset[Kind], frozenset[SessionState]], ...] = (
     # the mutant, a word of what is found, and where to look for it: trouble and state
@@ -258,7 +222,6 @@ MUTANTS: tuple[tuple[Mutant, str, frozenset[Kind], frozenset[SessionState]], ...
     (bill_one_wh_more, "energy", frozenset(Trouble), RUNNING),
     (trust_every_register, "energy", frozenset((SimFault.METER_JUMP,)), RUNNING),
     (end_twice, "", frozenset(Trouble), RUNNING),
-    (forget_the_checkpoint, "", CRASHES | METER_GONE, frozenset((SessionState.CHARGING,))),
     (number_anew_after_a_start, "", CRASHES, RUNNING),
     (give_an_old_reading_a_new_time, "energy", frozenset((SimFault.METER_SILENT,)), frozenset((SessionState.CHARGING,))),
     (drop_dead_letters, "lost", frozenset((Trouble.PORTAL_REFUSES,)), RUNNING),
@@ -266,8 +229,6 @@ MUTANTS: tuple[tuple[Mutant, str, frozenset[Kind], frozenset[SessionState]], ...
     (stop_before_the_contactor_opens, "energy", frozenset(Trouble), RUNNING),
     (bill_the_outage, "", CRASHES, RUNNING),
     (bill_the_lifetime_sum, "energy", frozenset((SimFault.METER_JUMP, SimFault.METER_RESET)), frozenset(SessionState)),
-    (take_any_answer, "", frozenset((Trouble.PORTAL_SLOW, Trouble.PORTAL_DOUBLES)), frozenset(SessionState)),
-    (send_the_newest_first, "", OFFLINE, RUNNING),
 )
 
 
