@@ -3,6 +3,7 @@
 A limit is kept early, by what a vehicle may still take while it ramps down: more than that is never delivered, billed or timed.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
@@ -64,6 +65,9 @@ def reached(turn: Turn, evse: Evse) -> tuple[StoppedReason, TriggerReason] | Non
     record = evse.transaction
     if record is None or record.limit is None:
         return None
+    unseen = _unseen(evse, record)
+    if unseen is not None and turn.at.ms_since(unseen[0]) >= 0:
+        return unseen[1]
     limit, lead_ms = record.limit, _lead_ms(evse)
     energy_wh = transactions.energy_so_far(evse) + _still_to_come_wh(evse, lead_ms)
     duration_ms = transactions.duration_ms(record, turn.at) + lead_ms
@@ -78,11 +82,36 @@ def reached(turn: Turn, evse: Evse) -> tuple[StoppedReason, TriggerReason] | Non
     return None
 
 
-def deadline(evse: Evse, record: TransactionRecord) -> Instant | None:
-    """When the limit of time is reached at the latest."""
-    if record.limit is None or record.limit.max_time_s is None:
+def deadlines(evse: Evse, record: TransactionRecord) -> Iterator[Instant]:
+    """When the limit of time is reached at the latest, and one of energy or cost while the meter is silent."""
+    if record.limit is not None and record.limit.max_time_s is not None:
+        yield record.running_since.plus_ms(record.limit.max_time_s * 1000 - record.served_ms - _lead_ms(evse))
+    unseen = _unseen(evse, record)
+    if unseen is not None:
+        yield unseen[0]
+
+
+def _unseen(evse: Evse, record: TransactionRecord) -> tuple[Instant, tuple[StoppedReason, TriggerReason]] | None:
+    """When a limit of energy or cost may be reached while nobody sees what flows: as if it were all that the EVSE can give."""
+    limit, reading = record.limit, evse.reading
+    if limit is None or reading is None or evse.meter_lost_at is None or not evse.contactor_closed:
         return None
-    return record.running_since.plus_ms(record.limit.max_time_s * 1000 - record.served_ms - _lead_ms(evse))
+    taken_wh, power_w = transactions.energy_so_far(evse), _rated_power_w(evse)
+    found = []
+    if limit.max_energy_wh is not None:
+        in_ms = (limit.max_energy_wh - taken_wh) * _MS_PER_HOUR / power_w
+        found.append((in_ms, (StoppedReason.ENERGY_LIMIT_REACHED, TriggerReason.ENERGY_LIMIT_REACHED)))
+    if limit.max_cost is not None and record.tariff is not None:
+        served_ms = transactions.duration_ms(record, reading.at)
+        cost = session_cost(record.tariff, energy_wh=taken_wh, duration_ms=served_ms, is_final=False)
+        per_hour = record.tariff.price_kwh * power_w / 1000 + record.tariff.price_minute * 60
+        if per_hour > 0:
+            in_ms = (limit.max_cost - cost.gross) * _MS_PER_HOUR / per_hour
+            found.append((in_ms, (StoppedReason.LOCAL_OUT_OF_CREDIT, TriggerReason.ENERGY_LIMIT_REACHED)))
+    if not found:
+        return None
+    in_ms, reason = min(found)
+    return reading.at.plus_ms(int(in_ms) - LEAD_MS), reason
 
 
 def _lead_ms(evse: Evse) -> int:
@@ -93,5 +122,9 @@ def _still_to_come_wh(evse: Evse, lead_ms: int) -> int:
     power_w = None if evse.reading is None else evse.reading.value(Measurand.POWER_ACTIVE_IMPORT)
     if power_w is None:
         # A meter without power: as much as the EVSE can give.
-        power_w = Decimal(230) * evse.config.max_current_a * evse.config.phases
+        power_w = _rated_power_w(evse)
     return int(max(Decimal(0), power_w) * lead_ms / _MS_PER_HOUR) + 1 if evse.contactor_closed else 0
+
+
+def _rated_power_w(evse: Evse) -> Decimal:
+    return Decimal(230) * evse.config.max_current_a * evse.config.phases

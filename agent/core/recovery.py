@@ -33,7 +33,8 @@ _MS_PER_MIN = 60_000
 
 def recover(turn: Turn, recovered: Recovered) -> None:
     """Put every transaction that never ended onto its EVSE; one that has none any more ends here and now."""
-    for record in recovered.transactions:
+    # The newest has the place: an older one that a damaged file gave back must not be billed with the register of what came after it.
+    for record in reversed(recovered.transactions):
         evse = turn.station.evse(record.evse_id)
         stop = _stop_of(turn, record, recovered.station.reset_kind)
         if evse is None:

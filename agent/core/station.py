@@ -98,7 +98,7 @@ def _transaction_deadlines(station: Station, evse: Evse) -> Iterable[Instant | N
         yield evse.suspended_at.plus_ms(session.RAMP_DOWN_MS)
     record = evse.transaction
     if record is not None:
-        yield limits.deadline(evse, record)
+        yield from limits.deadlines(evse, record)
     if record is not None and record.charging_state == "EVConnected":
         yield session.wake_up_deadline(record.started_at)
 

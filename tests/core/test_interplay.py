@@ -8,15 +8,19 @@ import pytest
 
 from agent.core import variables as var
 from agent.core.recovery import WAIT_MS
-from agent.core.state import Phase, PowerLossPolicy
+from agent.core.state import MeterLossPolicy, Phase, PowerLossPolicy
+from agent.core.tariff import session_cost
 from agent.core.view import station_view
 from agent.domain.authorization import AuthorizationStatus, IdTokenInfo
 from agent.domain.commands import CommandStatus, LimitTransaction, RequestStart, RequestStop, Reset, ResetKind, StatusOutcome
 from agent.domain.connector import FaultKind
 from agent.domain.effects import Exit, Restart
 from agent.domain.events import FaultRaised, LockReported, MeterLost, StopRequested, TransactionAnswered
+from agent.domain.ids import TransactionId
+from agent.domain.pilot import PilotState
+from agent.domain.records import Recovered
 from agent.domain.transaction import StoppedReason, TransactionLimit, TriggerReason
-from tests.core.rig import EVSE1, PRICED, TAG, Rig, assign
+from tests.core.rig import EVSE1, PRICED, START, TAG, Rig, assign
 from tests.core.test_recovery import ENDED, SOCKET, charging, flows, next_run, record_of
 
 QUICKLY = timedelta(seconds=5)
@@ -172,6 +176,43 @@ class TestLimits:
             rig.answer_authorize()
         assert record_of(rig).limit == TransactionLimit(max_energy_wh=1_000)
 
+    @pytest.mark.parametrize(
+        ("limit", "reason"),
+        [
+            (TransactionLimit(max_energy_wh=6_000), StoppedReason.ENERGY_LIMIT_REACHED),
+            (TransactionLimit(max_cost=Decimal(40)), StoppedReason.LOCAL_OUT_OF_CREDIT),
+        ],
+    )
+    def test_is_kept_while_the_meter_is_silent(self, limit: TransactionLimit, reason: StoppedReason) -> None:
+        """Energy flows by policy and nobody sees how much: it stops before the most that can have flowed is more than was agreed to."""
+        rig = Rig(values=PRICED, config={"on_meter_loss": MeterLossPolicy.CONTINUE})
+        rig.online()
+        rig.command(LimitTransaction(id_token=TAG, limit=limit))
+        rig.charge()
+        rig.pass_ms(10_000)
+        rig.apply(MeterLost(EVSE1, "no answer"))
+        rig.pass_ms(3_600_000, reads=False, watts=Decimal(22_000))
+        assert rig.notices()[-1].stopped_reason is reason
+        record = record_of(rig)
+        assert record.tariff is not None
+        assert record.ended_at is not None
+        taken_wh = int(rig.energy[EVSE1] - Decimal("1000000.4"))
+        assert taken_wh > 5_000, "not at once: as long as the limit is far it goes on"
+        assert limit.max_energy_wh is None or taken_wh <= limit.max_energy_wh
+        duration_ms = record.ended_at.ms_since(record.started_at)
+        cost = session_cost(record.tariff, energy_wh=taken_wh, duration_ms=duration_ms, is_final=True)
+        assert limit.max_cost is None or cost.gross <= limit.max_cost
+
+    def test_a_session_fee_alone_needs_no_meter(self) -> None:
+        priced = {**PRICED, var.PRICE_KWH: "0", var.PRICE_HOUR: "0"}
+        rig = Rig(values=priced, config={"on_meter_loss": MeterLossPolicy.CONTINUE})
+        rig.online()
+        rig.command(LimitTransaction(id_token=TAG, limit=TransactionLimit(max_cost=Decimal(6))))
+        rig.charge()
+        rig.apply(MeterLost(EVSE1, "no answer"))
+        rig.pass_ms(600_000, reads=False)
+        assert flows(rig)
+
 
 class TestTimeOfTheEnd:
     def test_a_coarse_meter_does_not_let_it_end_in_the_future(self) -> None:
@@ -187,3 +228,27 @@ class TestTimeOfTheEnd:
         ended_at = record_of(rig).ended_at
         assert ended_at is not None
         assert ended_at.mono_ms <= rig.at.mono_ms
+
+
+def test_of_two_open_transactions_the_newest_has_the_place() -> None:
+    """A damaged file gave back an older one as open: with the register of now it would be billed what the later session took."""
+    before = charging()
+    newest = record_of(before)
+    older = replace(newest, transaction_id=TransactionId("T-older"), started_at=newest.started_at.plus_ms(-60_000))
+    found = Recovered(station=before.station.record, transactions=(older, newest), last_boot_id=before.boot_id)
+    rig = Rig(
+        values=PRICED,
+        config={"power_loss_policy": PowerLossPolicy.RESUME},
+        boot_id="boot-2",
+        utc=START + timedelta(hours=1),
+        recovered=found,
+        first_pilot=PilotState.C,
+    )
+    rig.energy = dict(before.energy)
+    rig.pass_ms(10_000)
+    told = rig.notices()
+    assert [(n.transaction_id, n.register_wh) for n in told if n.event_type is ENDED] == [
+        ("T-older", int(older.last_reading.energy_wh or 0))
+    ]
+    assert record_of(rig).transaction_id == newest.transaction_id
+    assert flows(rig)

@@ -532,7 +532,7 @@ class TestEnd:
         """An EVSE was taken out of the configuration; or a damaged file gave back two open transactions of one EVSE."""
         before = charging()
         lost = replace(record_of(before), transaction_id="T-lost", evse_id=gone)
-        found = Recovered(station=StationRecord(was_accepted=True), transactions=(record_of(before), lost), last_boot_id="boot-1")
+        found = Recovered(station=StationRecord(was_accepted=True), transactions=(lost, record_of(before)), last_boot_id="boot-1")
         rig = Rig(boot_id="boot-2", utc=START + timedelta(hours=1), recovered=found)
         (told,) = rig.notices()
         assert (told.event_type, told.transaction_id, told.stopped_reason) == (ENDED, "T-lost", StoppedReason.POWER_LOSS)
