@@ -195,6 +195,8 @@ def _check_value(method: Method, param: Param, value: Json) -> None:
     if param.type is ParamType.STRING:
         if not isinstance(value, str):
             raise RpcError(ErrorCode.INVALID_PARAMS, f"{method.name}: {param.name} must be a string")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):  # JSON can write it, no file can hold it
+            raise RpcError(ErrorCode.INVALID_PARAMS, f"{method.name}: {param.name} holds half of a surrogate pair, which is no text")
     elif not isinstance(value, int) or isinstance(value, bool) or not param.minimum <= value <= param.maximum:
         allowed = f"a whole number from {param.minimum} to {param.maximum}"
         raise RpcError(ErrorCode.INVALID_PARAMS, f"{method.name}: {param.name} must be {allowed}")

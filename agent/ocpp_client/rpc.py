@@ -25,6 +25,7 @@ _MAX_INTEGER_DIGITS = 18
 _MAX_DECIMAL_CHARS = 40
 _MAX_EXPONENT = 30
 _STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+_HALF = re.compile("[\ud800-\udfff]")
 
 _CALL, _CALL_RESULT, _CALL_ERROR = 2, 3, 4
 
@@ -120,6 +121,32 @@ def parse_json(text: str) -> object:
         return _document(text)
     except (ValueError, RecursionError, ArithmeticError):
         return None
+
+
+def is_text(value: object) -> bool:
+    """Whether every text in a document is one: JSON can write half of a surrogate pair, which UTF-8, and so the disk, cannot hold."""
+    match value:
+        case str():
+            return value.isascii() or _HALF.search(value) is None
+        case dict():
+            return all(is_text(key) and is_text(item) for key, item in value.items())
+        case list():
+            return all(map(is_text, value))
+        case _:
+            return True
+
+
+def as_text(value: object) -> object:
+    """The document with U+FFFD in place of each half of a pair."""
+    match value:
+        case str():
+            return _HALF.sub("\ufffd", value)
+        case dict():
+            return {_HALF.sub("\ufffd", key): as_text(item) for key, item in value.items()}
+        case list():
+            return [as_text(item) for item in value]
+        case _:
+            return value
 
 
 def _document(text: str) -> object:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from agent.domain.errors import PeerError
 from agent.ocpp_client.adapter import JsonObject
+from agent.ocpp_client.rpc import as_text, is_text
 
 _LAYOUT: Mapping[str, tuple[str, str]] = {"1.6": ("v16", ""), "2.0.1": ("v201", "Request")}
 """Folder of a version's schemas, and how the name of a request's file ends. A response's file ends in `Response`."""
@@ -76,7 +77,8 @@ def known_actions(version: str) -> frozenset[str]:
 def check(version: str, action: str, kind: Kind, payload: object) -> JsonObject:
     """The payload, when it agrees with the schema of a known action. Raises SchemaViolation otherwise.
 
-    Numbers may be int, Decimal or float.
+    Numbers may be int, Decimal or float. A text with half of a surrogate pair cannot be stored: a commit with it would fail for ever. A
+    call with one is refused; in an answer, which counts all the same, U+FFFD takes its place.
     """
     from fastjsonschema import JsonSchemaValueException
 
@@ -86,6 +88,10 @@ def check(version: str, action: str, kind: Kind, payload: object) -> JsonObject:
         raise _explained(version, action, kind, payload) from None
     except ArithmeticError:
         raise SchemaViolation("type", f"{action} holds a number that cannot be computed with") from None
+    if not is_text(payload):
+        if kind is Kind.REQUEST:
+            raise SchemaViolation("pattern", f"{action} holds half of a surrogate pair, which is no text")
+        return cast("JsonObject", as_text(payload))
     return cast("JsonObject", payload)
 
 

@@ -195,7 +195,13 @@ TABLE: dict[str, list[Row]] = {
                 ("-1e999999999", "-1e999999999"),
             )
         ),
-        Row("a lone surrogate", '[2,"x","DataTransfer",{"vendorId":"\\ud800"}]', ANSWERED, ANSWERED, "x"),
+        Row(
+            "a lone surrogate",
+            '[2,"x","DataTransfer",{"vendorId":"\\ud800"}]',
+            refused("PropertyConstraintViolation"),
+            refused("PropertyConstraintViolation"),
+            "x",
+        ),
         Row("a NUL character", '[2,"x","DataTransfer",{"vendorId":"a\\u0000b","data":"\\u0000"}]', ANSWERED, ANSWERED, "x"),
         Row("an id with a surrogate", '[2,"\\ud800","DataTransfer",{"vendorId":"v"}]', ANSWERED, ANSWERED, "\ud800"),
         Row("900 kB", call(DATA, {"vendorId": "v", "data": "d" * 900_000}), ANSWERED, ANSWERED, "x"),

@@ -110,6 +110,7 @@ def test_an_invalid_request_keeps_an_id_that_can_be_read() -> None:
         ("hang", {"a": 1}, ErrorCode.INVALID_PARAMS, "unknown parameter 'a'; allowed: none"),
         ("echo", {"text": 1}, ErrorCode.INVALID_PARAMS, "text must be a string"),
         ("echo", {"text": None}, ErrorCode.INVALID_PARAMS, "text must be a string"),
+        ("echo", {"text": "\ud800"}, ErrorCode.INVALID_PARAMS, "text holds half of a surrogate pair, which is no text"),
         ("echo", {"number": "1"}, ErrorCode.INVALID_PARAMS, "number must be a whole number from 1 to 500"),
         ("echo", {"number": True}, ErrorCode.INVALID_PARAMS, "number must be a whole number from 1 to 500"),
         ("echo", {"number": 1.0}, ErrorCode.INVALID_PARAMS, "number must be a whole number from 1 to 500"),

@@ -146,6 +146,7 @@ def test_verdict_is_that_of_jsonschema(version: str, action: str, kind: Kind) ->
         ("1.6", "Reset", {"type": "Hard", "why": 1}, "additionalProperties", "FormatViolation"),
         ("1.6", "RemoteStartTransaction", {"idTag": "x" * 21}, "maxLength", "PropertyConstraintViolation"),
         ("1.6", "StartTransaction", {**START, "timestamp": "noon"}, "format", "PropertyConstraintViolation"),
+        ("1.6", "RemoteStartTransaction", {"idTag": "\ud800"}, "pattern", "PropertyConstraintViolation"),
         ("2.0.1", "GetVariables", {"getVariableData": []}, "minItems", "OccurrenceConstraintViolation"),
         ("2.0.1", "Reset", {"type": "Immediate", "extra": 1}, "additionalProperties", "FormatViolation"),
         ("2.0.1", "Reset", {"type": "Immediate", "evseId": True}, "type", "TypeConstraintViolation"),
@@ -157,6 +158,13 @@ def test_failing_rule_gives_the_code(version: str, action: str, payload: object,
         schemas.check(version, action, Kind.REQUEST, payload)
     assert (caught.value.rule, caught.value.code) == (rule, code)
     assert action in str(caught.value)
+
+
+def test_half_of_a_surrogate_pair_never_reaches_the_disk() -> None:
+    """JSON can write it, UTF-8 cannot hold it: every commit after one with it failed, for ever. The answer counts all the same."""
+    answer = {"transactionId": 5, "idTagInfo": {"status": "Accepted", "parentIdTag": "p\udfff\U0001f600"}, "\udc00": ["\ud800"]}
+    payload = schemas.check("1.6", "StartTransaction", Kind.RESPONSE, answer)
+    assert payload == {"transactionId": 5, "idTagInfo": {"status": "Accepted", "parentIdTag": "p\ufffd\U0001f600"}, "\ufffd": ["\ufffd"]}
 
 
 def test_custom_data_is_allowed_everywhere_in_2_0_1() -> None:

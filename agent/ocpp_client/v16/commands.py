@@ -27,6 +27,7 @@ from agent.domain.connector import OperationalStatus
 from agent.ocpp_client.adapter import JsonObject, OcppCallError
 from agent.ocpp_client.catalog import Asked, Codec, Done, unexpected
 from agent.ocpp_client.fields import NOTHING_ALLOWED, integer, maybe_integer, maybe_text, text, transaction_limit
+from agent.ocpp_client.rpc import is_text
 from agent.ocpp_client.v16.context import FIRST_CONNECTOR, WHOLE_STATION, Context
 
 TRIGGERS = frozenset({"BootNotification", "Heartbeat", "StatusNotification", "MeterValues"})
@@ -116,7 +117,7 @@ def _limit(data: str) -> Command:
         found = json.loads(data, parse_float=Decimal) if len(data) <= LONGEST_LIMIT else None
     except ValueError:
         found = None
-    members = found if isinstance(found, dict) else {}
+    members = found if isinstance(found, dict) and is_text(found) else {}
     tag = members.get("idTag")
     limit = transaction_limit(members) if isinstance(tag, str) and tag else NOTHING_ALLOWED
     return LimitTransaction(id_token=IdToken(tag if isinstance(tag, str) else "", IdTokenType.CENTRAL), limit=limit)

@@ -12,6 +12,7 @@ from typing import Protocol
 from agent.domain.commands import VariableAssignment
 from agent.domain.values import dataclass
 from agent.domain.variables import DataType, Mutability, VariableDefinition, VariableKey, parse_variable_key
+from agent.ocpp_client.rpc import is_text
 
 _log = logging.getLogger(__name__)
 
@@ -245,9 +246,9 @@ def _json_object(value: str) -> dict[str, object]:
         document = json.loads(value, parse_float=Decimal, parse_constant=_refuse_constant)
     except (ValueError, RecursionError, ArithmeticError):
         document = None
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not is_text(document):
         msg = "the value must be a JSON object with priceText"
-        raise ValueError(msg)  # noqa: TRY004 - wrong content of a text, not a wrong Python type
+        raise ValueError(msg)
     return document
 
 

@@ -81,7 +81,17 @@ CALLS: list[tuple[str, dict[str, object], Command]] = [
             {"vendorId": "charger-agent", "messageId": "TransactionLimit", "data": data},
             LimitTransaction(id_token=IdToken("", IdTokenType.CENTRAL), limit=TransactionLimit(max_energy_wh=0)),
         )
-        for data in ("", "{", "[1]", "5", '{"maxEnergy":5}', '{"idTag":7,"maxEnergy":5}', "[" * 5000, '{"idTag":"","maxEnergy":5}')
+        for data in (
+            "",
+            "{",
+            "[1]",
+            "5",
+            '{"maxEnergy":5}',
+            '{"idTag":7,"maxEnergy":5}',
+            "[" * 5000,
+            '{"idTag":"","maxEnergy":5}',
+            r'{"idTag":"\ud800","maxEnergy":5}',
+        )
     ),
     ("TriggerMessage", {"requestedMessage": "StatusNotification"}, TriggerMessage(requested="StatusNotification")),
     ("TriggerMessage", {"requestedMessage": "MeterValues", "connectorId": 0}, TriggerMessage(requested="MeterValues")),

@@ -121,6 +121,7 @@ def test_more_keys_than_the_station_takes_are_refused(adapter: V16Adapter) -> No
         ("MeterValuesSampledData", "Voltage,RPM", "Rejected", "Energy.Active.Import.Register,Power.Active.Import"),
         ("NumberOfConnectors", "9", "Rejected", "2"),
         ("DefaultPrice", "free", "Rejected", ""),
+        ("DefaultPrice", r'{"priceText":"\ud800"}', "Rejected", ""),
         ("TariffCostCtrlr.Currency", "kroner", "Rejected", ""),
     ],
 )
