@@ -212,7 +212,7 @@ class Database:
         try:
             return await self._run(whole)
         except StoreError as error:
-            if not _is_full(error):
+            if not is_full(error.__cause__):
                 raise
             refused = error
         for make_room in (self._fold_log_now, self._give_up_reserve):
@@ -220,7 +220,7 @@ class Database:
                 await self._run(make_room)
                 return await self._run(whole)
             except StoreError as error:
-                if not _is_full(error):
+                if not is_full(error.__cause__):
                     raise
                 refused = error
         raise refused
@@ -386,8 +386,9 @@ def _is_refused_by_the_disk(cause: BaseException | None) -> bool:
     return isinstance(cause, OSError)
 
 
-def _is_full(error: StoreError) -> bool:
-    return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+def is_full(error: BaseException | None) -> bool:
+    """Whether SQLite found no room on the disk, or within the file's own bound."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _explained(error: sqlite3.Error, path: Path) -> StoreError:
@@ -444,6 +445,7 @@ def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
     _clear_the_way(opening, opened)
     if not path.exists():
         if rescued.exists():  # the power went between the last two steps below
+            _move_log_aside(path, _newest_aside(path, opening.stamp))
             rescued.rename(path)
         else:
             _create(path)
@@ -458,9 +460,12 @@ def _open_locked(opening: Opening, opened: _Opened) -> sqlite3.Connection:
             try:
                 result = opening.salvage(path, db)
             except (sqlite3.Error, ValueError, TypeError, KeyError) as error:  # a bug of ours, on data that nobody has seen before
+                if is_full(error):
+                    raise
                 if db.in_transaction:
                     db.execute("COMMIT")
                 result = f"Not everything could be looked at ({error}): keep the old file for the maker."
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # a close would not tell that it failed, and only the file is renamed
         aside = _move_aside(path, opening.stamp)
         rescued.rename(path)
         _sync_directory(path.parent)
@@ -752,13 +757,29 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _move_aside(path: Path, stamp: str) -> Path:
-    """Rename the file and its log. The log goes first: a cut in between leaves a file that is damaged still, never a log without one."""
+    """Rename the file, then its log. From the first rename on the salvaged file, which has what the log held, takes its place.
+
+    The other way round a cut in between would leave a file without its log, to be salvaged again, or even taken for sound.
+    """
     aside = _free_name(path, f".corrupt-{stamp}")
-    for suffix in ("-wal", "-shm", ""):
-        with suppress(FileNotFoundError):
-            beside(path, suffix).rename(beside(aside, suffix))
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+    _move_log_aside(path, aside)
     _sync_directory(path.parent)
     return aside
+
+
+def _move_log_aside(path: Path, aside: Path) -> None:
+    """Rename what SQLite keeps beside a file that has been renamed: it would play the log into the next file of that name."""
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            beside(path, suffix).rename(beside(aside, suffix))
+
+
+def _newest_aside(path: Path, stamp: str) -> Path:
+    """The file to which a log without one belongs."""
+    found = moved_aside(path)
+    return found[0] if found else _free_name(path, f".corrupt-{stamp}")
 
 
 def _free_name(path: Path, suffix: str) -> Path:

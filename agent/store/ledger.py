@@ -292,7 +292,6 @@ def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
     stays = _undelivered(db, end.index)
     chain, last = _chain_and_head(db)
     (sessions,) = db.execute("SELECT count(*) FROM ledger WHERE entry <= ? AND transaction_id IS NOT NULL", (end.index,)).fetchone()
-    _append(db, last, ledger.pruned_body(end, chain=chain, sessions=sessions, why=why), None)
     db.execute("INSERT OR REPLACE INTO ledger_base (base_id, through) VALUES (1, ?)", (end.index,))
     db.execute(
         "DELETE FROM transactions WHERE is_open = 0 AND is_delivered = 1 "
@@ -302,6 +301,7 @@ def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
     db.execute("DELETE FROM ledger_disclosures WHERE entry <= ?", (end.index,))
     db.execute("DELETE FROM ledger_heads WHERE entry <= ?", (end.index,))
     count = db.execute("DELETE FROM ledger WHERE entry <= ?", (end.index,)).rowcount
+    _append(db, last, ledger.pruned_body(end, chain=chain, sessions=sessions, why=why), None)  # into the room that this made
     for transaction_id, text, body in stays:
         with suppress(ValueError):  # a record that cannot be read is no fact
             station = str(ledger.read_body(body).get("station"))

@@ -19,7 +19,7 @@ from agent.domain.records import CacheEntry, EvseRecord, StationRecord, StoredVa
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionRecord
 from agent.store import ledger
-from agent.store.database import columns_of, connect, read_map
+from agent.store.database import columns_of, connect, is_full, read_map
 from agent.store.room import beside, remove_with_log
 from agent.store.serial import load
 from agent.store.tables import MeterLifetime, token_key
@@ -79,7 +79,9 @@ def salvage(damaged: Path, db: sqlite3.Connection) -> str:
                     value = None if kind is None or row[-1] is None else load(str(row[-1]), kind)
                     _insert(db, table, dict(zip(ordered, row, strict=True)), value)
                     saved[table] = saved.get(table, 0) + 1
-                except (sqlite3.Error, ValueError):
+                except (sqlite3.Error, ValueError) as error:
+                    if is_full(error):
+                        raise  # nothing is wrong with the row: it is tried again when there is room
                     lost += 1
         if old is not None:
             _whole_or_not(db, lambda: _salvage_ledger(old, db))
@@ -94,9 +96,21 @@ def _whole_or_not(db: sqlite3.Connection, part: Callable[[], None]) -> None:
     db.execute("SAVEPOINT part")
     try:
         part()
-    except Exception:  # noqa: BLE001 - the rows are in the old file still
+    except Exception as error:  # the rows are in the old file still
+        if is_full(error):
+            raise
         db.execute("ROLLBACK TO part")
     db.execute("RELEASE part")
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    """Step over a row that makes no sense, and over no other."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError) as error:
+        if is_full(error):
+            raise
 
 
 def _salvage_ledger(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
@@ -104,13 +118,13 @@ def _salvage_ledger(old: sqlite3.Connection, db: sqlite3.Connection) -> None:
     if not _columns(old, "ledger"):  # a file of the first schema
         return
     for row in _readable(old, "ledger", ("entry", "transaction_id", "previous", "body_hash", "hash", "body")):
-        with suppress(sqlite3.Error, ValueError):
+        with _skipping():
             if make_row(int(str(row[0])), str(row[2]), str(row[5])).hash == row[4]:
                 db.execute("INSERT INTO ledger (entry, transaction_id, previous, body_hash, hash, body) VALUES (?, ?, ?, ?, ?, ?)", row)
     for table in ("ledger_disclosures", "ledger_heads", "ledger_base"):
         columns = columns_of(db, table)
         for row in _simple(old, table, columns):
-            with suppress(sqlite3.Error, ValueError):
+            with _skipping():
                 _write(db, table, dict(zip(columns, row, strict=True)))
     verdict = ledger.verify(db)
     said = [signed.head for signed in ledger.heads(db, 1) if signed.head is not None]
@@ -242,8 +256,8 @@ def _insert(db: sqlite3.Connection, table: str, row: dict[str, object], value: o
             _check_time(db, row)
     try:
         _write(db, table, row)
-    except sqlite3.Error:
-        if table not in _NEEDED:
+    except sqlite3.Error as error:
+        if table not in _NEEDED or is_full(error):
             raise
         needed = {name: row[name] for name in _NEEDED[table]}
         try:

@@ -541,6 +541,9 @@ class Store:
 
             def work(db: sqlite3.Connection) -> Written:
                 written = Written()
+                # First: where the bound was lowered, no page is free for anything else.
+                if wants_room and not ledger.prune(db, keep=tables.KEPT_AT_LEAST):
+                    tables.make_room(db, written)
                 tables.write_records(db, records, self._ended_values, written)
                 written.rows_proved = ledger.append(db, written.settled, station=self._station_id)
                 if pending.run is not None:
@@ -549,8 +552,6 @@ class Store:
                 tables.write_pending(db, pending, written)
                 if depth + written.rows_added > tables.MAX_QUEUED:
                     tables.thin(db, written)
-                if wants_room and not ledger.prune(db, keep=tables.KEPT_AT_LEAST):
-                    tables.make_room(db, written)
                 return written
 
             self._busy_since = asyncio.get_running_loop().time()

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from threading import Event
 from typing import cast
@@ -382,6 +382,46 @@ async def test_a_cut_while_a_damaged_file_is_replaced_loses_nothing(tmp_path: Pa
     path.rename(path.with_name("x.db.salvaged"))
     async with opened(tmp_path) as db:
         assert await db.read(values) == ["saved"]
+
+
+@pytest.mark.parametrize("step", range(6))
+async def test_a_cut_at_any_rename_of_a_replacement_loses_nothing_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """What only the log held is in the salvaged file: a start after the cut must neither salvage again without it, nor play it again."""
+    path = tmp_path / "state" / "x.db"
+    log = path.with_name("x.db-wal")
+    async with opened(tmp_path) as db:
+        await db.unit(insert("x" * 100_000))
+        await db.scrub(whole=False)
+        await db.unit(insert("of the log"))
+        copies = path.read_bytes()[:2048], log.read_bytes()  # the power goes, and the flash loses most of the file
+    for file, content in zip((path, log), copies, strict=True):
+        file.write_bytes(content)
+
+    def salvage(old: Path, new: sqlite3.Connection) -> str:
+        assert log.read_bytes() == copies[1]
+        new.execute("INSERT INTO t (b) VALUES ('of the log')")
+        return "Saved: 1."
+
+    rename, count = Path.rename, 0
+
+    def cut(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count > step:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    opening = Opening(path=path, stamp="STAMP", salvage=salvage, migrations=migrations(tmp_path / "migrations", FIRST))
+    with monkeypatch.context() as power, suppress(KeyboardInterrupt):
+        power.setattr(Path, "rename", cut)
+        database._open_locked(opening, database._Opened()).close()
+    async with opened(tmp_path, salvage=salvage) as db:
+        assert await db.read(values) == ["of the log"]
+    assert [each.read_bytes() for each in moved_aside(path)] == [copies[0]]
+    logs = [each.read_bytes() for each in path.parent.glob("*.corrupt-*-wal")]
+    assert logs == [copies[1]], "kept beside the damaged file"
 
 
 async def test_an_unknown_error_in_work_passes_and_rolls_back(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,6 +240,29 @@ async def test_a_backlog_stays_within_the_bound_and_running_sessions_get_to_thei
         await store.flush()
         await store.commit([record(9999)], [])
         assert store.refusal == "", "the portal is back"
+
+
+async def test_a_bound_that_was_lowered_makes_room_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is larger than it may be and has no free page: what is delivered goes first, or no commit would ever succeed again."""
+    bound = small_bound(monkeypatch)
+    async with opened(tmp_path) as store:
+        await store.recover()
+        for number in range(1, 800, 20):
+            some = range(number, number + 20)
+            await store.commit([ended(each) for each in some], [replace(notice(each, 0), meter_values=()) for each in some])
+            for row in await store.rows(0, 100):
+                store.mark(Delivered(row_id=row.row_id, transaction_id=row.notice.transaction_id))
+            await store.flush()
+        assert (await store.storage()).used_bytes > 2 * MIB
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        db.execute("VACUUM")
+    async with opened(tmp_path, max_bytes=bound) as store:
+        for number in range(1000, 1010):
+            await store.commit([record(number)], [notice(number, 0)])
+            await store.commit([ended(number)], [end_notice(number, 1)])
+        assert store.is_durable
+        assert store.refusal == ""
+        assert len(await store.rows(0, 100)) == 20
 
 
 async def test_even_without_thinning_the_bound_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

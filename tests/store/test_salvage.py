@@ -51,6 +51,14 @@ def queue(db: sqlite3.Connection) -> list[tuple[str, int]]:
     return [(each.transaction_id, each.seq_no) for each in (load(text, TransactionNotice) for text in texts)]
 
 
+@pytest.mark.parametrize("pages", [40, 55, 60, 70, 90])
+def test_a_full_disk_loses_no_row(old: Path, new: sqlite3.Connection, pages: int) -> None:
+    """Rows for which there is no room are not "rows that make no sense": the damaged file stays where it is and is tried again."""
+    new.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        salvage(old, new)
+
+
 def page_of(path: Path, table: str, number: int) -> int:
     """Offset of the leaf of a table that holds its n-th row: found by the row's own text."""
     with closing(sqlite3.connect(path)) as db:
