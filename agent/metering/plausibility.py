@@ -20,6 +20,10 @@ POWER_UNDER_APPARENT: Final = Decimal("0.05")
 UNDER_APPARENT_FROM_VA: Final = Decimal(2000)
 """Below that a charger's own reactive power explains a low active power; above it 1/20 means kW taken for W."""
 POWER_LIMIT_FACTOR: Final = Decimal(2)
+HIGHEST_REGISTER_WH: Final = Decimal(100_000_000_000)
+"""100 GWh, some five hundred years at 22 kW: a higher register has its words exchanged, or is not read as the manual says. However long
+it stands there, it is no new register that could be believed.
+"""
 MISMATCHES_BEFORE_DOUBT: Final = 3
 """Registers of one read-out are some 100 ms apart: a car that ramps up may mismatch once."""
 ENERGY_WINDOW_WH: Final = Decimal(30)
@@ -36,6 +40,7 @@ class Doubt(StrEnum):
 
     ENERGY_MISSING = "the import register is missing"
     ENERGY_NEGATIVE = "the import register is negative"
+    ENERGY_TOO_HIGH = "the import register shows more than 100 GWh"
     VOLTAGE = "a voltage is neither 0 nor 80 to 300 V"
     POWER_LIMIT = "the power is more than twice what the EVSE can deliver"
     POWER_MISMATCH = "power does not fit voltage times current"
@@ -79,6 +84,8 @@ class PlausibilityJudge:
             found.append(Doubt.ENERGY_MISSING)
         elif reading.energy_wh < 0:
             found.append(Doubt.ENERGY_NEGATIVE)
+        elif reading.energy_wh > HIGHEST_REGISTER_WH:
+            found.append(Doubt.ENERGY_TOO_HIGH)
         if any(not voltage_is_plausible(volts) for volts in reading.values(Measurand.VOLTAGE)):
             found.append(Doubt.VOLTAGE)
         if any(abs(watts) > POWER_LIMIT_FACTOR * self._max_power_w for watts in reading.values(Measurand.POWER_ACTIVE_IMPORT)):

@@ -49,6 +49,8 @@ def reading(
         ({"volts": ("151519232", "230", "230")}, (Doubt.VOLTAGE,)),
         ({"energy": None}, (Doubt.ENERGY_MISSING,)),
         ({"energy": "-1"}, (Doubt.ENERGY_NEGATIVE,)),
+        ({"energy": "100000000000"}, ()),
+        ({"energy": "100000000001"}, (Doubt.ENERGY_TOO_HIGH,)),
         ({"watts": "44161"}, (Doubt.POWER_LIMIT,)),
         ({"volts": (), "amps": (), "watts": None}, ()),
     ],
