@@ -241,7 +241,13 @@ def _compare_registers(found: Findings, session: Stored, began: Began | None, *,
     """What is billed are registers that the meter showed, and what an earlier one leaves out is bounded by the checkpoints."""
     record = session.record
     start_wh = record.meter_start.energy_wh
-    if began is not None and not began.is_near_leap and start_wh is not None and floor_wh(start_wh) != floor_wh(began.register_wh):
+    if (
+        began is not None
+        and not began.is_near_leap
+        and (real or record.energy_wh)
+        and start_wh is not None
+        and floor_wh(start_wh) != floor_wh(began.register_wh)
+    ):
         found.violations.append(f"energy: began at {start_wh} Wh, the meter showed {began.register_wh} Wh (transaction {session.name})")
     shortfall = (real or 0) - (record.energy_wh or 0)
     if record.meter_stop_estimated and is_disk_sound and shortfall > SHORTFALL_WH:

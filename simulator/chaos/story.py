@@ -19,18 +19,20 @@ from simulator.chaos.books import UNDATABLE, Findings, compare
 from simulator.chaos.inline_sqlite import without_threads
 from simulator.chaos.plan import Kind, Plan, SessionState, Trouble, Visit, plan
 from simulator.chaos.site import CARD, SERIAL, STATION, ChaosSite, Standstill
-from simulator.chaos.witness import EVSE
+from simulator.chaos.witness import EVSE, Witness
 from simulator.faults import CATALOGUE, Scope, SimFault
 from simulator.network import NetworkMode
 from simulator.portal import PaymentMethod, PaymentState
 from simulator.virtual_time import VirtualTimeLoop
 from simulator.wire import Refused
+from simulator.world import World
 
 S = SessionState
 REACH_S: Final = 60.0
 _STEP_S: Final = 4.0
 """How long the next state is waited for before the next thing is done."""
 _PENDING_S: Final = 1.9
+_READ_AGAIN_S: Final = 5.0
 _APART: Final = 0.2
 """How often the second trouble comes some time after the first."""
 _BRIEF: Final = frozenset((S.STARTING, S.STOPPING, S.RECOVERING, S.CONNECTING))
@@ -367,7 +369,8 @@ class Story:
 
         async def clear() -> None:
             world.clear_fault(fault, evse)
-            witness.is_frozen = witness.is_frozen and fault is not SimFault.METER_FROZEN
+            if fault is SimFault.METER_FROZEN:  # what it said last is good until the next read-out
+                asyncio.get_running_loop().call_later(_READ_AGAIN_S, _thawed, world, witness)
 
         self._wounds[fault] = clear
 
@@ -552,6 +555,11 @@ class Story:
             (not waiting, f"payments {waiting} are not settled"),
         )
         return [text for is_so, text in checks if not is_so]
+
+
+def _thawed(world: World, witness: Witness) -> None:
+    if SimFault.METER_FROZEN not in world._bays[EVSE].faults:  # noqa: SLF001 - it may have been set again
+        witness.is_frozen = False
 
 
 _COUNT_THEMSELVES: Final = frozenset((Trouble.CRASH, Trouble.CRASH_REBOOT, Trouble.POWER_CUT))
