@@ -158,6 +158,8 @@ def refusal(turn: Turn, evse: Evse) -> str | None:
         return "there is no transaction"
     if _is_refused(station, record):
         return "its token was refused meanwhile"
+    if record.charging_state is ChargingState.IDLE:
+        return "its vehicle was gone before the interruption"  # StopTxOnEVSideDisconnect = false kept it open
     if station.config.power_loss_policy is not PowerLossPolicy.RESUME_IF_SAME_EV_WITHIN:
         return None
     if evse.config.has_lock and not evse.is_locked:

@@ -291,9 +291,9 @@ class Engine:
             self._hooks.decided(event, at, before, self.station, effects)
         except Exception:  # noqa: BLE001 - told: what listens must not end what charges
             _log.exception("keeping a %s failed", type(event).__name__)
+        self._schedule(batch)
         if before.variables is not self.station.variables:
             self._hooks.variables_changed(self.station.variables)
-        self._schedule(batch)
         self._renew()
 
     def _schedule(self, batch: _Batch) -> None:

@@ -77,6 +77,19 @@ class TestRecoveringAndACommand:
         assert view.cost.gross < 10
 
 
+def test_a_vehicle_that_was_gone_before_the_cut_is_not_taken_for_the_next_one() -> None:
+    """StopTxOnEVSideDisconnect = false keeps its session open; whoever is plugged in after the power came back is somebody else."""
+    before = Rig(values={**PRICED, var.STOP_TX_ON_EV_SIDE_DISCONNECT: "false"})
+    before.online()
+    before.charge()
+    before.pass_ms(70_000)
+    before.unplug()
+    rig = next_run(before)
+    rig.pass_ms(10_000)
+    assert not flows(rig)
+    assert [n.event_type for n in rig.notices()] == [ENDED]
+
+
 class TestLeavingAndAStop:
     """The session stays open on disk and would go on; who stops it in these seconds has been promised that it ends."""
 

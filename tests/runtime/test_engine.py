@@ -11,9 +11,9 @@ import pytest
 
 from agent.core.state import EvseConfig, PowerLossPolicy, StationConfig
 from agent.core.station import new_station, step
-from agent.core.variables import Variables, definitions
+from agent.core.variables import HEARTBEAT_INTERVAL, Variables, definitions
 from agent.domain.authorization import IdToken
-from agent.domain.commands import ChangeAvailability, Command, Outcome, RequestStart
+from agent.domain.commands import ChangeAvailability, Command, Outcome, RequestStart, SetVariables, VariableAssignment
 from agent.domain.connector import FaultKind, OperationalStatus
 from agent.domain.effects import CloseContactor, Effect, Enqueue, OpenContactor, SetPilot
 from agent.domain.errors import StoreError
@@ -35,9 +35,10 @@ from agent.domain.interlock import Interlock
 from agent.domain.metering import Discontinuity, Reading
 from agent.domain.notices import Notice, StatusNotice, TransactionNotice
 from agent.domain.pilot import PilotOutput, PilotState
-from agent.domain.records import Record, Recovered, StationRecord
+from agent.domain.records import Record, Recovered, StationRecord, StoredVariable
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType
+from agent.domain.variables import ValueSource
 from agent.runtime.engine import PERMISSION_RENEWAL_S, Engine, Hooks, Journal
 from agent.store.store import Store
 
@@ -121,7 +122,7 @@ class Bench:
         config = StationConfig(evses=(EvseConfig(evse_id=ONE),), station_id="CP001")
         self.first = station = new_station(config, Variables.of(definitions(evses=1, is_tethered=True)), self.now())
         self.refusal = ""
-        hooks = Hooks(
+        self.hooks = hooks = Hooks(
             read_meter=lambda _: None,
             restart=lambda _kind, _drains: None,
             exit=lambda: None,
@@ -404,6 +405,24 @@ async def test_a_transaction_that_goes_on_closes_the_contactor_only_when_that_is
         kinds = [notice.event_type for notice in await disk.notices()]
         assert kinds.count(TransactionEventType.STARTED) == 1
         assert TransactionEventType.ENDED not in kinds
+
+
+@pytest.mark.virtual_time
+async def test_who_listens_to_the_settings_cannot_keep_them_from_the_disk() -> None:
+    """The state has changed already: a listener with a bug must not leave the disk behind it."""
+
+    def buggy(_: Variables) -> None:
+        raise ZeroDivisionError
+
+    async with running() as bench:
+        bench.engine.post(Started(Recovered(station=StationRecord(was_accepted=True))))
+        bench.hooks.variables_changed = buggy
+        assignment = VariableAssignment(key=HEARTBEAT_INTERVAL, value="77")
+        with pytest.raises(ZeroDivisionError):
+            bench.engine.post(bench.command(SetVariables(assignments=(assignment,), source=ValueSource.CSMS)))
+        await bench.engine.flushed()
+        assert bench.engine.station.variables.integer(HEARTBEAT_INTERVAL) == 77
+        assert [record.value for record in bench.disk.records if isinstance(record, StoredVariable)] == ["77"]
 
 
 @pytest.mark.pain(10)
