@@ -462,4 +462,4 @@ def _at(facts: Mapping[str, object], name: str, inner: str) -> object:
 def _cell(value: object) -> str:
     """Text that a spreadsheet takes as text: a meter's words must not become a formula."""
     text = "" if value is None else str(value)
-    return "'" + text if text[:1] in {"=", "+", "@", "\t", "\r"} else text
+    return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} and not text[1:].replace(".", "", 1).isdigit() else text

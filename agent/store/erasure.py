@@ -10,6 +10,7 @@ from typing import Final
 
 from agent.domain import ledger
 from agent.domain.values import dataclass
+from agent.store.ledger import DELIVERED
 from agent.store.seal import sealed, unsealed
 
 _COPIES: Final = (".schema-*", ".corrupt-*", ".salvaged*")
@@ -53,7 +54,7 @@ def erase(db: sqlite3.Connection, wanted: Wanted, busy: Collection[str]) -> Eras
 def _found(db: sqlite3.Connection, wanted: Wanted) -> list[tuple[str, bool]]:
     """The sessions that are meant, and whether each has ended and was delivered."""
     rows = db.execute(
-        "SELECT transaction_id, is_open = 0 AND is_delivered = 1, record, ended_utc FROM transactions UNION ALL "
+        f"SELECT transaction_id, is_open = 0 AND {DELIVERED}, record, ended_utc FROM transactions UNION ALL "  # noqa: S608 - a constant of ours
         "SELECT transaction_id, 1, NULL, NULL FROM ledger l WHERE transaction_id IS NOT NULL "
         "AND NOT EXISTS (SELECT 1 FROM transactions t WHERE t.transaction_id = l.transaction_id)"
     ).fetchall()

@@ -6,7 +6,7 @@ so that `chargerctl` can prove a file while the daemon is down.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -22,6 +22,8 @@ KEPT_HEADS: Final = 50
 _CHAIN_BYTES: Final = 16
 
 
+DELIVERED: Final = "(is_delivered = 1 AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.ordinal = transactions.ordinal))"
+"""Of a transaction. The mark alone has no checksum: where it is wrong, what waits must neither be lost nor stop every commit."""
 _WITHOUT_ROW: Final = (
     "FROM transactions t WHERE is_open = 0 AND record IS NOT NULL "
     "AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.transaction_id = t.transaction_id)"
@@ -40,14 +42,32 @@ def append(db: sqlite3.Connection, finished: Iterable[str], *, station: str, is_
             record = ledger.read_record(unsealed(text[0]))
         except ValueError:  # what cannot be read is no fact: neither a record nor a damaged id that no query takes
             continue
-        _append_session(db, transaction_id, record, station=station, is_late=is_late)
-        count += 1
+        count += _whole_or_not(db, lambda: _append_session(db, transaction_id, record, station=station, is_late=is_late))  # noqa: B023 - called now
     if count:
         prune(db)
     return count
 
 
-def _append_session(db: sqlite3.Connection, transaction_id: str, record: Facts, *, station: str, is_late: bool) -> None:
+_OF_DAMAGE: Final = (sqlite3.IntegrityError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError)
+"""What a row that was damaged or tampered with makes of the next one. A full or broken disk is none of them."""
+
+
+def _whole_or_not(db: sqlite3.Connection, part: Callable[[], int]) -> int:
+    """Do something to the chain, or nothing where it is damaged: the end of a session, in the same commit, must not wait for it.
+
+    A session without its row is named by the proof, and gets it at the next start after the chain was cured.
+    """
+    db.execute("SAVEPOINT chain")
+    try:
+        done = part()
+    except _OF_DAMAGE:
+        db.execute("ROLLBACK TO chain")
+        done = 0
+    db.execute("RELEASE chain")
+    return done
+
+
+def _append_session(db: sqlite3.Connection, transaction_id: str, record: Facts, *, station: str, is_late: bool) -> int:
     chain, last = _chain_and_head(db)
     disclosures = {name: Disclosure(os.urandom(ledger.SALT_BYTES), value) for name, value in ledger.personal_values(record).items()}
     commitments = {name: ledger.commitment(name, disclosure) for name, disclosure in disclosures.items()}
@@ -57,6 +77,7 @@ def _append_session(db: sqlite3.Connection, transaction_id: str, record: Facts, 
         "INSERT OR REPLACE INTO ledger_disclosures (entry, name, salt, value) VALUES (?, ?, ?, ?)",
         ((entry, name, disclosure.salt, disclosure.value) for name, disclosure in disclosures.items()),
     )
+    return 1
 
 
 def append_missing(db: sqlite3.Connection, *, station: str) -> int:
@@ -89,7 +110,8 @@ def _chain_and_head(db: sqlite3.Connection) -> tuple[str, Head]:
     if row is None:
         return os.urandom(_CHAIN_BYTES).hex(), Head(0, ledger.ZERO_HASH)
     chain = ledger.read_body(row[2]).get("chain")
-    return chain if isinstance(chain, str) else os.urandom(_CHAIN_BYTES).hex(), Head(row[0], row[1])
+    digest = row[1].encode("ascii", "backslashreplace").decode()  # damage is carried on as something that can be written, and fits nothing
+    return chain if isinstance(chain, str) else os.urandom(_CHAIN_BYTES).hex(), Head(row[0], digest)
 
 
 # ------------------------------------------------------------------------------------------------------------------------ heads
@@ -257,7 +279,7 @@ def prune(db: sqlite3.Connection, *, keep: int = KEPT_ROWS) -> int:
     (through,) = db.execute("SELECT entry FROM ledger ORDER BY entry LIMIT 1 OFFSET ?", (PRUNED_AT_ONCE - 1,)).fetchone()
     if len(_undelivered(db, through)) * 2 > PRUNED_AT_ONCE:
         return 0  # a portal that has been away for years: there is little to gain, and nothing may be lost
-    return prune_through(db, through, why="space")
+    return _whole_or_not(db, lambda: prune_through(db, through, why="space"))
 
 
 def prune_before(db: sqlite3.Connection, utc: str) -> int:
@@ -294,7 +316,7 @@ def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
     (sessions,) = db.execute("SELECT count(*) FROM ledger WHERE entry <= ? AND transaction_id IS NOT NULL", (end.index,)).fetchone()
     db.execute("INSERT OR REPLACE INTO ledger_base (base_id, through) VALUES (1, ?)", (end.index,))
     db.execute(
-        "DELETE FROM transactions WHERE is_open = 0 AND is_delivered = 1 "
+        f"DELETE FROM transactions WHERE is_open = 0 AND {DELIVERED} "  # noqa: S608 - a constant of ours
         "AND transaction_id IN (SELECT transaction_id FROM ledger WHERE entry <= ?)",
         (end.index,),
     )
@@ -312,8 +334,8 @@ def prune_through(db: sqlite3.Connection, through: int, *, why: str) -> int:
 def _undelivered(db: sqlite3.Connection, through: int) -> list[tuple[str, str, str]]:
     """Sessions up to a row that the portal has not got: id, record and body."""
     rows = db.execute(
-        "SELECT transaction_id, record, body FROM ledger JOIN transactions USING (transaction_id) "
-        "WHERE entry <= ? AND is_delivered = 0 AND record IS NOT NULL ORDER BY entry",
+        "SELECT transaction_id, record, body FROM ledger JOIN transactions USING (transaction_id) "  # noqa: S608 - a constant of ours
+        f"WHERE entry <= ? AND NOT {DELIVERED} AND record IS NOT NULL ORDER BY entry",
         (through,),
     )
     return rows.fetchall()

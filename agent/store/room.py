@@ -4,6 +4,7 @@ Of `max_bytes` a part is the log's, a part the reserve's, the rest the file's. T
 one begins. One sixteenth earlier old delivered sessions are forgotten and values are thinned.
 """
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ RESERVE_BYTES: Final = MIB
 LOW_BYTES: Final = MIB // 4
 """With less than this free only the reserve is left. It is over when there is four times as much."""
 _SHARE: Final = 16
+_PIECE: Final = 64 * 1024
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -145,7 +147,13 @@ class Room:
 def _fill(reserve: Path) -> None:
     handle = os.open(reserve, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(handle, 0, RESERVE_BYTES)
+        try:
+            os.posix_fallocate(handle, 0, RESERVE_BYTES)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                raise
+            for _ in range(RESERVE_BYTES // _PIECE):  # ubifs and others cannot; musl, unlike glibc, does not do it for them
+                os.write(handle, os.urandom(_PIECE))  # what a file system cannot compress
         os.fsync(handle)
     except OSError:
         reserve.unlink(missing_ok=True)

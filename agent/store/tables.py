@@ -19,7 +19,7 @@ from agent.domain.records import CacheEntry, CacheEntryRemoved, EvseRecord, Reco
 from agent.domain.time import Instant
 from agent.domain.transaction import TransactionEventType, TransactionRecord
 from agent.domain.values import dataclass
-from agent.store.ledger import write_head
+from agent.store.ledger import DELIVERED, write_head
 from agent.store.serial import UnreadableError, dump, load
 
 T = TypeVar("T")
@@ -295,7 +295,7 @@ def write_pending(db: sqlite3.Connection, pending: Pending, written: Written) ->
         _settle(db, ordinal, written)
     if written.settled:
         db.execute(
-            "DELETE FROM transactions WHERE is_delivered = 1 AND is_open = 0 AND ordinal <= (SELECT max(ordinal) FROM transactions) - ?",
+            f"DELETE FROM transactions WHERE {DELIVERED} AND is_open = 0 AND ordinal <= (SELECT max(ordinal) FROM transactions) - ?",  # noqa: S608 - a constant of ours
             (KEPT_TRANSACTIONS,),
         )
     for boot_id, anchor in pending.anchors.items():
@@ -367,7 +367,7 @@ FORGOTTEN_AT_ONCE: Final = 100
 def make_room(db: sqlite3.Connection, written: Written) -> None:
     """Forget the oldest delivered transactions, some at a time; where there are none, thin the periodic values that wait."""
     forgotten = db.execute(
-        "DELETE FROM transactions WHERE ordinal IN (SELECT ordinal FROM transactions WHERE is_delivered = 1 AND is_open = 0 "
+        f"DELETE FROM transactions WHERE ordinal IN (SELECT ordinal FROM transactions WHERE is_open = 0 AND {DELIVERED} "  # noqa: S608 - a constant of ours
         "AND ordinal <= (SELECT max(ordinal) FROM transactions) - ? ORDER BY ordinal LIMIT ?)",
         (KEPT_AT_LEAST, FORGOTTEN_AT_ONCE),
     ).rowcount

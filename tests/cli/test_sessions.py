@@ -19,6 +19,7 @@ from agent.cli import sessions
 from agent.diagnostics.protocol import Role, RpcError, Service
 from agent.diagnostics.results import RESULTS
 from agent.diagnostics.server import Server
+from agent.domain.ledger import Row
 from agent.runtime import books
 from agent.runtime.books import Books
 from agent.store.seal import sealed, unsealed
@@ -355,3 +356,13 @@ def test_only_technicians_see_and_erase_personal_data(store: Store) -> None:
     roles = {method.name.partition(".")[2]: method.role for method in Books(store).methods()}
     assert {name for name, role in roles.items() if role is Role.TECHNICIAN} == {"disclosed", "erase", "send"}
     assert roles.keys() == {"chain", "disclosed", "erase", "head", "send"}
+
+
+@pytest.mark.parametrize(
+    ("serial", "cell"), [("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"), ("=1+1", "'=1+1"), ("-17.5", "-17.5"), ("M-1", "M-1")]
+)
+def test_a_meter_cannot_write_a_formula_into_the_table(serial: str, cell: str) -> None:
+    """A leading minus begins a formula as well; a number stays one."""
+    body = json.dumps({"kind": "session", "session": {"meter_start": {"serial_number": serial}}})
+    line = sessions._line(sessions.Found(Row(index=1, previous="", body_hash="", hash="", body=body)))
+    assert dict(zip(sessions.COLUMNS, line, strict=True))["meter_serial_number"] == cell

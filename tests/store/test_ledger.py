@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from agent.domain import ledger as chain
 from agent.domain.ledger import ZERO_HASH, Head, RowKind, SignedHead, Verdict
 from agent.domain.outbox import DeadLettered, Delivered
-from agent.store import ledger
+from agent.store import ledger, tables
 from agent.store.database import connect
+from agent.store.erasure import Wanted
 from agent.store.seal import unsealed
 from agent.store.store import FILE_NAME, Store
 from tests.store.build import BOOT, TOKEN, at, end_notice, ended, notice, now, record, transaction_id
@@ -498,3 +499,47 @@ async def test_a_statement_rides_with_the_next_commit(tmp_path: Path) -> None:
         assert state.signed.head == Head(1, json.loads(text)["hash"])
     with closing(connect(tmp_path / FILE_NAME)) as db:
         assert db.execute("SELECT entry, key_id FROM ledger_heads").fetchall() == [(1, "k")]
+
+
+# ------------------------------------------------------------------------------------------ damage that no check at the start finds
+
+
+@pytest.mark.parametrize(
+    "change", ["hash = CAST(x'ff' || hash AS TEXT)", "body = CAST(x'ff' || body AS TEXT)", "entry = 9223372036854775807"]
+)
+async def test_damage_of_the_newest_row_keeps_no_session_from_its_end(tmp_path: Path, change: str) -> None:
+    """A bit that flips in a text, or in a row's key, is sound for SQLite. A session is worth more than the chain, whose proof shows it."""
+    file = await filled(tmp_path, 2)
+    tampered(file, f"UPDATE ledger SET {change} WHERE entry = 2")
+    async with opened(tmp_path) as store:
+        await charge(store, 3, is_delivered=False)
+        assert store.is_durable
+    async with opened(tmp_path) as store:
+        assert [session.record for session in await store.sessions()] == [ended(3), ended(2), ended(1)]
+        assert len(await store.rows(0, 10)) == 2
+    verdict = proved(file)
+    assert not verdict.is_sound
+    named = any(f"transaction {transaction_id(3)} has ended and has no row" in problem.text for problem in verdict.problems)
+    assert named is ("entry" in change), "as a rule the chain goes on behind the damaged row"
+
+
+async def test_a_mark_of_delivery_that_flipped_neither_loses_a_message_nor_stops_the_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The column has no checksum. A session of which messages wait is not forgotten, whatever it says."""
+    monkeypatch.setattr(tables, "KEPT_TRANSACTIONS", 2)
+    async with opened(tmp_path) as store:
+        await charge(store, 1, is_delivered=False)
+    tampered(tmp_path / FILE_NAME, "UPDATE transactions SET is_delivered = 1")
+    async with opened(tmp_path) as store:
+        for number in (2, 3, 4):
+            await charge(store, number, is_delivered=False)
+        assert (await store.erase(Wanted(transaction_id=transaction_id(1)))).waiting == 1
+        assert len(await store.rows(0, 100)) == 8
+        await store.forget_before(at(10**9).utc or now().utc)  # type: ignore[arg-type]
+        assert len(await store.rows(0, 100)) == 8
+        for row in await store.rows(0, 100):
+            store.mark(Delivered(row_id=row.row_id, transaction_id=row.notice.transaction_id))
+        await store.flush()
+        await charge(store, 5)
+        assert transaction_id(1) not in {session.transaction_id for session in await store.sessions()}

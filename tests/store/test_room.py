@@ -1,5 +1,6 @@
 """Room on the disk: the reserve for running sessions, the bound of all files, and what goes first."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -91,6 +92,21 @@ async def test_a_disk_without_room_for_the_reserve_lets_no_session_begin(disk: P
         ballast.unlink()
         await store.look_at_disk()
         assert store.refusal == ""
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])
+async def test_a_file_system_that_reserves_nothing_gets_a_reserve_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """With musl on ubifs the call fails, and a charger with an empty disk said for ever that it is full."""
+
+    def refused(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    async with opened(tmp_path) as store:
+        assert store.refusal == ""
+        assert reserve(tmp_path).stat().st_size == RESERVE_BYTES
 
 
 async def test_a_full_disk_is_noticed_while_nothing_is_written(disk: Path) -> None:
