@@ -163,9 +163,12 @@ def of_database(file: Path, *, with_tokens: bool = False) -> Chain:
 
 
 def _address(file: Path) -> str:
-    """Read only. A copy without a log beside it is read as it is, so that no file has to be made beside it."""
-    log = file.with_name(file.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0
+    """Read only. A copy without a log beside it is read as it is, so that no file has to be made beside it.
+
+    A log that is empty but shared is a daemon's, which may write while the file is read.
+    """
+    log, shared = (file.with_name(file.name + suffix) for suffix in ("-wal", "-shm"))
+    has_log = log.exists() and (log.stat().st_size > 0 or shared.exists())
     return file.absolute().as_uri() + ("?mode=ro" if has_log else "?mode=ro&immutable=1")
 
 

@@ -44,6 +44,8 @@ CACHE_KIB: Final = 512
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a technician's sqlite3 may hold the file before a unit fails. The wait is on the thread, never on the loop."""
 
+SCRUB_WAIT_MS: Final = 200
+"""How long emptying the log waits for another reader: sessions that begin meanwhile wait as well."""
 
 KEPT_ASIDE: Final = 2
 """Damaged files that are kept for a person to look at; of more the oldest goes."""
@@ -272,7 +274,11 @@ class Database:
             if self._wal is not None:
                 with suppress(OSError):
                     self.counters.log_bytes += self._wal.measure()[0]
-        is_busy = bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        db.execute(f"PRAGMA busy_timeout = {SCRUB_WAIT_MS}")
+        try:
+            is_busy = bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self.counters.checkpoints += 1
         self.counters.syncs += 2
         if self._wal is not None:

@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,21 @@ def test_a_meter_cannot_write_a_formula_into_the_table(serial: str, cell: str) -
     body = json.dumps({"kind": "session", "session": {"meter_start": {"serial_number": serial}}})
     line = sessions._line(sessions.Found(Row(index=1, previous="", body_hash="", hash="", body=body)))
     assert dict(zip(sessions.COLUMNS, line, strict=True))["meter_serial_number"] == cell
+
+
+async def test_a_file_is_proved_as_one_state_while_the_daemon_empties_its_log(tmp_path: Path) -> None:
+    """An empty log beside the file says that a daemon holds it: what it writes meanwhile must not be half seen."""
+    async with opened(tmp_path) as store:
+        for number in range(1, 41):
+            await charge(store, number)
+        await store._db.scrub(whole=False)
+        chain = sessions.of_database(tmp_path / FILE_NAME)
+        first = next(chain.rows)
+        await store.forget_before(datetime(2100, 1, 1, tzinfo=UTC))
+        for number in range(200, 220):
+            await charge(store, number)
+        await store._db.scrub(whole=True)
+        rows = [first, *chain.rows]
+        assert [found.row.index for found in rows] == list(range(1, 41))
+        assert not any(found.problem for found in rows)
+        assert len(list(sessions.of_database(tmp_path / FILE_NAME).rows)) == 21
