@@ -86,7 +86,20 @@ def _masked(value: object) -> object:
 def _masked_member(key: str, item: object, *, hides_value: bool) -> object:
     if isinstance(item, str) and (key in _TOKENS or key in _SECRETS or (hides_value and key in _VALUES)):
         return MASK
+    if isinstance(item, str) and key == "data":
+        return _masked_text(item)
     return _masked(item)
+
+
+def _masked_text(data: str) -> str:
+    """A vendor's text (DataTransfer). 1.6 has limits of a token in it, as JSON."""
+    document = parse_json(data)
+    if not isinstance(document, Mapping | list):
+        return data
+    try:
+        return encode_json(_masked(document))
+    except TypeError:
+        return f"({len(data)} characters with a number out of range)"
 
 
 def _names(members: Mapping[object, object]) -> list[str]:

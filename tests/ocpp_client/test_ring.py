@@ -17,6 +17,7 @@ SECRET = "S3CRET"
         {"idToken": {"idToken": SECRET, "type": "ISO14443", "additionalInfo": [{"additionalIdToken": SECRET, "type": "x"}]}},
         {"groupIdToken": {"idToken": SECRET, "type": "Central"}},
         {"localAuthorizationList": [{"idTag": SECRET}]},
+        {"vendorId": "charger-agent", "messageId": "TransactionLimit", "data": '{"idTag":"S3CRET","maxEnergy":5}'},
         {"key": "AuthorizationKey", "value": SECRET},
         {"value": SECRET, "key": "authorizationkey"},
         {"configurationKey": [{"key": "AuthorizationKey", "readonly": False, "value": SECRET}]},
@@ -46,6 +47,9 @@ def test_an_escaped_name_is_no_way_around_the_mask() -> None:
 def test_everything_else_is_shown_as_it_was() -> None:
     frame = [2, "1", "ChangeConfiguration", {"key": "HeartbeatInterval", "value": "60"}]
     assert json.loads(mask(json.dumps(frame))) == frame
+    frame = [2, "1", "DataTransfer", {"vendorId": "v", "data": "a text"}]
+    assert json.loads(mask(json.dumps(frame))) == frame
+    assert SECRET not in mask(json.dumps([2, "1", "DataTransfer", {"data": f'{{"idTag":"{SECRET}","maxEnergy":1e99}}'}]))
 
 
 @pytest.mark.parametrize("text", [f'[2,"1","A",{{"idTag":"{SECRET}"', SECRET, "[" * 5000, f'[1{"0" * 50},"{SECRET}"]'])
