@@ -14,7 +14,17 @@ from agent.core.why import chain
 from agent.domain.authorization import AuthorizationStatus, IdToken
 from agent.domain.commands import ChangeAvailability, ClearCache, RequestStart, RequestStop, Reset, ResetKind, UnlockConnector
 from agent.domain.connector import FaultKind, OperationalStatus
-from agent.domain.events import FaultCleared, FaultRaised, LinkChanged, LinkState, MeterLost, StoreFailed, StoreRecovered
+from agent.domain.events import (
+    CommandReceived,
+    FaultCleared,
+    FaultRaised,
+    LinkChanged,
+    LinkState,
+    MeterLost,
+    StopRequested,
+    StoreFailed,
+    StoreRecovered,
+)
 from agent.domain.ids import ConnectorId, EvseId
 from agent.domain.interlock import InterlockInputs, interlock
 from agent.domain.notices import AuthorizeNotice, TransactionNotice
@@ -43,6 +53,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("clear_cache"), st.none()),
     st.tuples(st.just("meter_lost"), st.none()),
     st.tuples(st.just("store"), st.booleans()),
+    st.tuples(st.just("supply"), st.booleans()),
+    st.tuples(st.just("leave"), st.none()),
 )
 # The road into a session, so that most runs get there.
 SESSION = (
@@ -91,6 +103,10 @@ def act(rig: Rig, action: tuple[str, object]) -> None:  # one arm per kind of ev
             rig.command(ClearCache())
         case ("meter_lost", _):
             rig.apply(MeterLost(EVSE1, "silent"))
+        case ("supply", bool() as works):
+            rig.apply(FaultCleared(None, FaultKind.POWER_LOSS) if works else FaultRaised(None, FaultKind.POWER_LOSS))
+        case ("leave", _):
+            rig.apply(StopRequested())
         case ("store", bool() as works):
             rig.apply(StoreRecovered() if works else StoreFailed("disk full"))
         case _:
@@ -110,7 +126,8 @@ def check(rig: Rig) -> None:
                 pilot_signal=board.output.signal,
                 has_permission=evse.phase is Phase.TRANSACTION or in_window,
                 has_fault=any(
-                    f.kind in {FaultKind.EMERGENCY_STOP, FaultKind.GROUND_FAULT, FaultKind.CONTACTOR_WELDED} for f in evse.faults
+                    f.kind in {FaultKind.EMERGENCY_STOP, FaultKind.GROUND_FAULT, FaultKind.CONTACTOR_WELDED, FaultKind.POWER_LOSS}
+                    for f in (*evse.faults, *rig.station.faults)
                 ),
                 has_lock=evse.config.has_lock,
                 is_locked=board.is_locked,
@@ -164,12 +181,14 @@ def check_told(told: list[TransactionNotice], rig: Rig) -> None:
 
 # Most runs shall have something to go on with.
 FEW = st.one_of(st.just([]), st.lists(ACTIONS, max_size=4))
+TAIL: tuple[tuple[tuple[str, object], ...], ...] = ((), (("leave", None),), (("leave", None), ("stop", None)), (("supply", False),))
 FIRST_PILOT = st.sampled_from((PilotState.C, PilotState.C, PilotState.C, PilotState.B, PilotState.A, PilotState.E, None))
 
 
 @settings(max_examples=150)
 @given(
     first=FEW,
+    tail=st.sampled_from(TAIL),
     cuts=st.lists(
         st.tuples(
             st.sampled_from(("boot-1", "boot-2", "boot-3")),
@@ -185,14 +204,19 @@ FIRST_PILOT = st.sampled_from((PilotState.C, PilotState.C, PilotState.C, PilotSt
 )
 def test_safe_and_paired_over_every_cut(
     first: list[tuple[str, object]],
+    tail: tuple[tuple[str, object], ...],
     cuts: list[tuple[str, int, PilotState | None, bool, list[tuple[str, object]]]],
     policy: PowerLossPolicy,
 ) -> None:
-    """The same rules over up to three cuts at any moment, in any boot, with any pilot afterwards: one Start, one End, no energy unpaid."""
+    """The same rules over up to three cuts at any moment, in any boot, with any pilot afterwards.
+
+    One Start, one End, no energy unpaid, and none after a stop that the CSMS was promised.
+    """
     rig = Rig(values={**PRICED, var.TX_UPDATED_INTERVAL: "5"})
-    for action in (*SESSION, *first):
+    for action in (*SESSION, *first, *tail):
         act(rig, action)
     told = list(rig.notices())
+    promised = stopped(rig)
     for boot_id, away_ms, pilot, clock_is_known, actions in cuts:
         before = rig
         record = before.evse.transaction
@@ -213,8 +237,21 @@ def test_safe_and_paired_over_every_cut(
         for action in (*actions, ("pass", 65_000)):
             act(rig, action)
             check(rig)
+            assert not rig.boards[EVSE1].is_closed or open_id(rig) not in promised, "it was stopped in an earlier run"
         told += rig.notices()
+        promised |= stopped(rig)
     check_told(told, rig)
+
+
+def open_id(rig: Rig) -> str | None:
+    record = rig.evse.transaction
+    return None if record is None or not rig.evse.has_transaction else record.transaction_id
+
+
+def stopped(rig: Rig) -> set[str]:
+    """The transactions whose end the CSMS was promised."""
+    asked = (event.command for event, _ in rig.log if isinstance(event, CommandReceived))
+    return {command.transaction_id for command in asked if isinstance(command, RequestStop) and command.transaction_id is not None}
 
 
 CONFIGS = st.sampled_from(
