@@ -383,3 +383,32 @@ def test_the_page_about_bounds_tells_those_of_the_code() -> None:
         f"{KEPT_ROWS:,} rows of the chain, {KEPT_RUNS} starts of the process",
     ):
         assert words in page, words
+
+
+async def test_a_damaged_file_on_a_full_disk_waits_for_room_and_loses_nothing(disk: Path) -> None:
+    """Half of the rows in a new file, and the daemon goes on with it: that is what a salvage without room must not do."""
+    async with opened(disk) as store:
+        await store.recover()
+        for number in range(1, 151):
+            await store.commit([ended(number)], [notice(number, 0), end_notice(number, 1)])
+    file = disk / FILE_NAME
+    content = bytearray(file.read_bytes())
+    place = content.rindex(transaction_id(75).encode()) // 1024 * 1024
+    content[place : place + 1024] = bytes(1024)
+    file.write_bytes(content)
+    reserve(disk).unlink()
+    ballast = fill(disk)
+    with ballast.open("r+b") as held:
+        held.truncate(ballast.stat().st_size - MIB // 4)
+    async with opened(disk) as store:
+        assert not store.is_durable
+        assert "The disk is full" in store.trouble
+        assert file.read_bytes() == content
+        served = len(await store.rows(0, 1000))
+        ballast.unlink()
+        await store.commit([record(999)], [notice(999, 0)])
+        assert store.is_durable
+    async with opened(disk) as store:
+        kept = {row.notice.transaction_id for row in await store.rows(0, 1000)}
+        assert len(kept) >= 148
+        assert served >= 290
