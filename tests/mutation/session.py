@@ -101,7 +101,8 @@ class Server:
         self.tests = len(sound)
         by_code: dict[Key, list[FunctionType]] = defaultdict(list)
         for one in gc.get_objects():
-            if isinstance(one, FunctionType) and one.__code__.co_filename in files:
+            # Not `isinstance`: it asks a weak proxy for what it stood for.
+            if type(one) is FunctionType and one.__code__.co_filename in files:
                 by_code[_key(one.__code__)].append(one)
         gc.collect()
         gc.freeze()

@@ -1,6 +1,6 @@
 """The order of durable messages, what a refusal costs, and what waits. Time is a number here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from agent.domain.connector import ConnectorStatus
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
-from agent.domain.notices import AuthorizeNotice, MeterValuesNotice
+from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, Notice
 from agent.domain.outbox import Attempted, DeadLettered, Delivered, OutboxRow
 from agent.domain.transaction import TransactionEventType
 from agent.ocpp_client.adapter import MissingTime, Reply
-from agent.ocpp_client.queue import PAGE, Queue, RowCall, Waiting
+from agent.ocpp_client.queue import PAGE, Queue, RowCall, Waiting, answer_is_needed
 from tests.ocpp_client.small_version import COST, MemoryOutbox, SmallVersion, authorize, row, session, status
 
 STARTED, UPDATED, ENDED = TransactionEventType.STARTED, TransactionEventType.UPDATED, TransactionEventType.ENDED
@@ -657,3 +657,307 @@ def test_a_full_report_replaces_the_statuses_that_wait() -> None:
     waiting.put(authorize(), 0)
     waiting.forget_statuses()
     assert len(waiting) == 1
+
+
+# ------------------------------------------------------------------------------------------------ each rule at its very edge
+
+
+def test_a_queue_begins_empty_and_unread_with_the_defaults_of_the_standard() -> None:
+    queue = Queue(station_id="CP1", new_id=lambda: "id")
+    assert (queue.attempts, queue.attempt_interval_s) == (5, 60)
+    assert (queue.depth, queue.has_more, queue.is_drained, queue.knows_late_rows) == (0, True, False, False)
+    assert (queue.newest_known(), queue.next_retry()) == (0, None)
+    assert queue.cannot_encode("a bug of ours", 0.0) is None
+    assert queue.load_after(is_global=True) == 0
+    queue.add([])
+    assert (queue.has_more, queue.is_drained) == (False, True)
+    queue.set_late_up_to(0)
+    assert queue.knows_late_rows
+    queue.link_is_up()
+    assert not queue.knows_late_rows
+
+
+@pytest.mark.parametrize(("found", "has_more"), [(0, False), (1, False), (63, False), (64, True)])
+def test_only_a_full_page_of_64_rows_promises_more(found: int, has_more: bool) -> None:
+    queue = Queue(station_id="CP1", new_id=lambda: "id")
+    assert queue.load_after(is_global=True) == 0
+    assert queue.load_after(is_global=True) is None, "one load at a time"
+    assert not queue.is_drained
+    queue.add([row(number, "a") for number in range(1, found + 1)])
+    assert (queue.depth, queue.has_more, queue.newest_known()) == (found, has_more, found)
+    assert queue.is_drained == (found == 0)
+    if has_more:
+        assert queue.load_after(is_global=True) == 64
+
+
+def filled(*, is_modern: bool, count: int, transactions: int = 1) -> Bench:
+    """A window of so many rows, of which an outbox of 300 would have more."""
+    return Bench([row(number, f"t{number % transactions}") for number in range(1, count + 1)], is_modern=is_modern)
+
+
+def test_the_window_is_two_pages_and_takes_a_page_as_soon_as_it_has_room_for_one() -> None:
+    bench = filled(is_modern=True, count=300)
+    assert bench.queue.depth == 128
+    for left in range(127, 64, -1):
+        bench.take()
+        assert bench.queue.depth == left
+        assert bench.queue.load_after(is_global=False) is None
+        bench.load()
+    bench.take()
+    assert bench.queue.load_after(is_global=False) == 128
+
+
+@pytest.mark.parametrize(("is_global", "is_waiting", "loads"), [(False, True, True), (True, True, False), (False, False, False)])
+def test_a_full_window_is_emptied_only_for_rows_that_others_wait_behind(is_global: bool, is_waiting: bool, loads: bool) -> None:
+    """2.x, and only while something in the window waits for its next attempt."""
+    bench = filled(is_modern=True, count=300)
+    if is_waiting:
+        bench.refuse(bench.must())
+        assert bench.queue.next(bench.version, bench.outbox, bench.now) is None
+    assert bench.queue.load_after(is_global=is_global) == (128 if loads else None)
+    assert bench.queue.depth == (1 if loads else 128)
+
+
+def test_a_window_full_of_transactions_that_all_wait_reads_no_further() -> None:
+    """66 rows that begin what waits stay in the window: there is no room for a page."""
+    bench = filled(is_modern=True, count=300, transactions=66)
+    for _ in range(66):
+        bench.refuse(bench.must())
+    assert bench.queue.next(bench.version, bench.outbox, bench.now) is None
+    assert bench.queue.load_after(is_global=False) is None
+    assert bench.queue.depth == 66
+    assert not bench.queue.is_drained
+
+
+def test_the_earliest_of_the_rows_that_wait_is_the_next_to_be_asked_for() -> None:
+    bench = Bench([row(1, "a"), row(2, "b"), row(3, "c")], is_modern=True)
+    for moment, row_id in ((0.0, 1), (60.0, 1), (60.0, 2), (100.0, 3)):  # again at 180, 120 and 160
+        bench.now = moment
+        call = bench.must()
+        assert call.row.row_id == row_id
+        bench.refuse(call)
+    assert bench.next() is None
+    assert bench.queue.next_retry() == 120
+    bench.now = 120.0
+    assert bench.take().row.row_id == 2
+
+
+@pytest.mark.parametrize(("attempts", "waits_s"), [(1, 60), (2, 60), (3, 180), (5, 600)])
+def test_a_row_without_its_number_waits_as_long_as_all_attempts_would_take(attempts: int, waits_s: int) -> None:
+    bench = Bench([row(2, "a")], attempts=attempts)
+    bench.now = 1000.0
+    assert bench.next() is None
+    assert bench.queue.next_retry() == 1000 + waits_s
+    bench.now += waits_s - 0.5
+    assert bench.next() is None
+    assert bench.queue.next_retry() == 1000 + waits_s, "the wait began once"
+    bench.now += 0.5
+    assert bench.next() is None
+    (mark,) = bench.outbox.log
+    assert isinstance(mark, DeadLettered)
+    assert "number" in mark.error
+
+
+def test_the_wait_for_a_number_begins_anew_where_the_number_was_known_in_between() -> None:
+    bench = Bench([row(2, "a")])
+    assert bench.next() is None
+    bench.outbox.numbers[TransactionId("a")] = 5
+    bench.drop(bench.must())
+    del bench.outbox.numbers[TransactionId("a")]
+    bench.now = 1000.0
+    assert bench.next() is None
+    assert bench.queue.next_retry() == 1180
+    assert bench.outbox.log == []
+
+
+def test_the_message_id_is_the_same_after_an_update_of_the_software() -> None:
+    """What a CSMS may have seen already goes out under the id that it had: these were sent by the first release."""
+    bench = Bench([row(1, "a", STARTED, cost=COST, attempts=1), row(2, "a")])
+    assert [bench.take().message_id for _ in range(3)] == [
+        "011353c3-2052-5ead-9146-44c5e6e3b25f",
+        "afd0e6f6-e9df-5524-ad28-66b2a09375e8",
+        "23c45384-0b7e-51d4-8dcf-4550874ba4dc",
+    ]
+
+
+def test_each_call_says_which_of_how_many_it_is() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    first, second = bench.take(), bench.take()
+    assert [(call.call_index, call.call_count, call.is_informational) for call in (first, second)] == [(0, 2, False), (1, 2, True)]
+
+
+def test_a_refusal_of_the_first_of_two_calls_is_an_attempt_of_the_row_and_the_first_goes_again() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    bench.refuse(bench.must())
+    bench.now = 60.0
+    again = bench.take()
+    assert (again.call_index, again.sending.attempt) == (0, 2)
+    assert bench.outbox.log[-1] == Attempted(row_id=1, attempts=1, calls_answered=1)
+
+
+@pytest.mark.parametrize("row_is_gone", [False, True])
+def test_what_is_said_about_a_call_that_is_over_changes_nothing(row_is_gone: bool) -> None:
+    """A refusal, a silence, an answer, a request for the registration: of a call that was answered, or of a row that is gone."""
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    first = bench.take()
+    if row_is_gone:
+        bench.take()
+        assert not bench.queue.asks_registration(first)
+    assert bench.queue.refused(first, "InternalError", 0.0) is None
+    assert bench.queue.was_ignored(first, "no answer", 0.0) is None
+    assert bench.queue.answered(first, Reply()) is None
+    assert bench.queue.unanswered(first, link_is_lost=False) is None
+    assert bench.queue.is_drained == row_is_gone
+
+
+@pytest.mark.parametrize(
+    ("call_index", "link_is_lost", "is_over"), [(0, False, False), (0, True, False), (1, False, True), (1, True, False)]
+)
+def test_only_silence_about_the_stations_own_figures_is_an_answer(call_index: int, link_is_lost: bool, is_over: bool) -> None:
+    """A lost link is none, and what bills is never given up for silence."""
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    for _ in range(call_index):
+        bench.take()
+    call = bench.must()
+    mark = bench.queue.unanswered(call, link_is_lost=link_is_lost)
+    assert (mark == Delivered(row_id=1, transaction_id=TransactionId("a"))) == is_over
+    assert (mark is None) == (not is_over)
+    if is_over:
+        assert bench.queue.unanswered(call, link_is_lost=False) is None
+
+
+def test_the_number_that_came_with_the_first_call_is_told_when_the_row_is_delivered() -> None:
+    bench = Bench([row(1, "a", STARTED, cost=COST)])
+    bench.take(number=42)
+    bench.take(number=None)
+    assert bench.outbox.log[-1] == Delivered(row_id=1, transaction_id=TransactionId("a"), remote_id=42)
+
+
+def test_a_row_is_late_up_to_the_newest_that_stood_in_the_outbox() -> None:
+    bench = Bench([row(1, "a"), row(2, "a"), row(3, "a")], is_modern=True)
+    bench.queue.set_late_up_to(2)
+    assert [bench.take().sending.is_late for _ in range(3)] == [True, True, False]
+    empty = Bench([], is_modern=True)
+    empty.outbox.append(row(1, "a"))
+    empty.queue.grew()
+    assert not empty.must().sending.is_late
+
+
+def test_a_call_is_encoded_once_and_anew_when_it_has_become_late() -> None:
+    encoded: list[bool] = []
+
+    class Counting(SmallVersion):
+        def encode(self, notice: Any, refs: Any, sending: Any) -> Any:
+            encoded.append(sending.is_late)
+            return super().encode(notice, refs, sending)
+
+    bench = Bench([], is_modern=True)
+    bench.version = Counting(is_modern=True)
+    bench.outbox.append(row(1, "a", ENDED, cost=COST))
+    bench.queue.grew()
+    for _ in range(3):
+        bench.queue.unanswered(bench.must(), link_is_lost=True)
+    assert encoded == [False]
+    bench.queue.set_late_up_to(1)
+    assert bench.must().call.payload["offline"] is True
+    assert encoded == [False, True]
+
+
+def test_a_dead_row_settled_while_the_outbox_was_read_is_not_taken_again_but_another_time_it_is() -> None:
+    """What one read knew of is forgotten with the next: a letter sent again by hand may have the same."""
+    bench = Bench([row(1, "a", STARTED)], is_modern=True, attempts=1)
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=False) == 1
+    bench.refuse(bench.must())
+    bench.queue.add([row(1, "a", STARTED)])
+    assert bench.queue.is_drained
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=False) == 0
+    bench.queue.add([row(1, "a", STARTED)])
+    assert bench.queue.depth == 1
+
+
+def test_rows_that_are_known_already_keep_what_is_known_of_them() -> None:
+    """A page that overlaps: the attempts count in memory, not those that the disk had."""
+    bench = Bench([row(1, "a", STARTED), row(2, "a")], is_modern=True)
+    bench.refuse(bench.must())
+    bench.outbox.append(row(3, "b"))
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=False) == 2
+    bench.queue.add([row(1, "a", STARTED), row(3, "b"), row(2, "a")])
+    assert bench.take().row.row_id == 3
+    assert bench.next() is None
+    bench.now = 60.0
+    assert [bench.take().row.row_id for _ in range(2)] == [1, 2]
+    assert bench.queue.newest_known() == 3
+
+
+def test_only_the_answer_to_a_start_is_needed_by_what_follows() -> None:
+    assert [answer_is_needed(each.notice) for each in session(1, "a")] == [True, False, False]
+
+
+# ------------------------------------------------------------------------------------------------------ what is not durable
+
+
+def drained(waiting: Waiting) -> list[tuple[Notice, float]]:
+    """Everything that waits, in order."""
+    return list(iter(lambda: waiting.take(lambda _: True), None))
+
+
+def test_a_hundred_messages_wait_at_most() -> None:
+    waiting = Waiting()
+    questions = [authorize(str(number)) for number in range(101)]
+    assert [waiting.put(question, number) for number, question in enumerate(questions)] == [*[()] * 100, (questions[0],)]
+    assert len(waiting) == 100
+    assert drained(waiting) == [(question, number) for number, question in enumerate(questions) if number]
+
+
+def test_old_statuses_make_room_and_then_no_question_has_to_go() -> None:
+    waiting = Waiting(limit=3)
+    question, newest = authorize(), status(2)
+    statuses = [status(1, word) for word in (ConnectorStatus.OCCUPIED, ConnectorStatus.AVAILABLE)]
+    waits: list[Notice] = [question, *statuses]
+    for number, notice in enumerate(waits):
+        assert waiting.put(notice, number) == ()
+    assert waiting.put(newest, 3) == (statuses[0],)
+    assert drained(waiting) == [(question, 0), (statuses[1], 2), (newest, 3)]
+
+
+def test_a_status_that_was_put_back_is_the_first_again() -> None:
+    waiting = Waiting()
+    first, second = status(1), status(2)
+    waiting.put(second, 5)
+    waiting.put_back(first, 7)
+    assert drained(waiting) == [(first, 7), (second, 5)]
+
+
+def test_a_lost_link_keeps_the_newest_status_of_each_place_in_order_and_its_time() -> None:
+    waiting = Waiting()
+    notices: list[Notice] = [status(1, ConnectorStatus.OCCUPIED), status(2), authorize(), status(1), status(3)]
+    other = replace(status(1), connector_id=ConnectorId(2))
+    for number, notice in enumerate([*notices, other]):
+        waiting.put(notice, number)
+    assert sorted(map(repr, waiting.link_is_down())) == sorted(map(repr, (notices[0], notices[2])))
+    assert drained(waiting) == [(notices[1], 1), (notices[3], 3), (notices[4], 4), (other, 5)]
+
+
+def test_a_full_report_leaves_all_that_is_no_status() -> None:
+    waiting = Waiting()
+    question = authorize()
+    notices: list[Notice] = [status(1), question, status(2)]
+    for number, notice in enumerate(notices):
+        waiting.put(notice, number)
+    waiting.forget_statuses()
+    assert drained(waiting) == [(question, 1)]
+
+
+@pytest.mark.parametrize(("now", "gone"), [(10.9, 0), (11.0, 1), (14.9, 1), (15.0, 2), (100.0, 2)])
+def test_questions_expire_one_by_one_when_their_patience_is_over(now: float, gone: int) -> None:
+    waiting = Waiting()
+    early, late, place = authorize("early"), authorize("late"), status(1)
+    put: list[tuple[Notice, float]] = [(place, 0.0), (early, 1.0), (late, 5.0)]
+    for notice, at in put:
+        waiting.put(notice, at)
+    assert waiting.expired(now, 10.0) == (early, late)[:gone]
+    assert waiting.oldest_question() == (1.0, 5.0, None)[gone]
+    assert drained(waiting) == put[:1] + put[1 + gone :]
