@@ -10,7 +10,7 @@ SEED ?= 1
 SAMPLE ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-endtoend test-chaos test-browser browser lint format bench conformance pains chaos mutation docs clean
+.PHONY: help setup run test test-unit test-endtoend test-chaos test-browser browser lint format bench conformance pains chaos chaos-virtual chaos-real mutation docs clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ run: setup ## the demo: charger, car, portal and payment on one web page
 test: setup lint test-unit test-endtoend test-browser ## all checks and all tests
 
 test-unit: setup ## the tests that need no browser and kill no daemon
-	$(BIN)/python -m pytest --ignore=tests/browser --ignore=tests/endtoend --ignore=tests/chaos -n $(WORKERS)
+	$(BIN)/python -m pytest --ignore=tests/browser --ignore=tests/endtoend --ignore=tests/chaos --ignore=tests/mutation -n $(WORKERS)
 
 # These mostly wait for real time, so more of them than there are processors run at once.
 test-endtoend: setup ## the real daemon killed, starved, cut off and stopped
@@ -62,8 +62,12 @@ conformance: setup ## certification cases: covered and uncovered
 pains: setup ## what people who run chargers suffer from: the tests that show the cure
 	$(BIN)/python -m tests.pains.list_pains
 
-chaos: setup ## random sessions and faults in virtual time, then in real processes: RUNS=2000 REAL_RUNS=100 SEED=1
+chaos: chaos-virtual chaos-real ## random sessions and faults: RUNS=2000 in virtual time, then REAL_RUNS=100 with real processes; SEED=1
+
+chaos-virtual: setup
 	$(BIN)/charger-sim chaos --runs $(RUNS) --seed $(SEED)
+
+chaos-real: setup
 	$(BIN)/charger-sim chaos --real --runs $(REAL_RUNS) --seed $(SEED)
 
 test-chaos: setup ## the proof machine itself: random runs find nothing, and deliberate bugs are found
