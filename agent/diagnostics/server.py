@@ -9,9 +9,9 @@ import socket
 import stat
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from agent.diagnostics.protocol import MAX_LINE_BYTES, Caller, ErrorCode, Role, Service, failure
+from agent.diagnostics.protocol import MAX_LINE_BYTES, Caller, ErrorCode, Role, failure
 from agent.domain.errors import AgentError
 from agent.domain.values import dataclass
 
@@ -75,10 +75,17 @@ def group_number(name: str = TECHNICIAN_GROUP) -> int | None:
         return None
 
 
-class Server:
-    """Serves a `Service` on a Unix socket. `technicians` is the number of the group whose members may change things."""
+class Answers(Protocol):
+    """What the socket asks: `protocol.Service`, or what makes one when it is needed."""
 
-    def __init__(self, service: Service, path: Path, *, technicians: int | None = None) -> None:
+    async def handle(self, line: bytes, caller: Caller) -> bytes | None:
+        """Answer one line; None for a notification. Nothing that a peer sends raises."""
+
+
+class Server:
+    """Serves `Answers` on a Unix socket. `technicians` is the number of the group whose members may change things."""
+
+    def __init__(self, service: Answers, path: Path, *, technicians: int | None = None) -> None:
         self._service = service
         self._path = path
         self._server: asyncio.Server | None = None

@@ -236,6 +236,8 @@ class App:
         self.meters: dict[EvseId, Meter] = {}
         self.boot_id = boot_id or kernel_boot_id()
         self.is_running = asyncio.Event()
+        self.began_s = 0.0
+        """The loop's time at the start of `run`."""
         self._ending: asyncio.Future[Ending] | None = None
         self._early: list[Event] = []
         self._is_engine_ready = False
@@ -253,6 +255,7 @@ class App:
         """Run until an orderly end. Raises HalError, MeterConfigError, StoreError or VariableError where it cannot begin."""
         loop = asyncio.get_running_loop()
         self._ending = loop.create_future()
+        self.began_s = loop.time()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._cancel_spawned)
             await self._build(stack)
@@ -666,7 +669,7 @@ class App:
     # --- diagnostics
 
     async def _build_diagnostics(self, stack: AsyncExitStack) -> None:
-        from agent.runtime.diagnosis import serve_diagnostics
+        from agent.runtime.technician_socket import serve_diagnostics
 
         await serve_diagnostics(self, stack)
 

@@ -1,11 +1,9 @@
 """What the technician's socket answers: the parts' states as JSON. Id tokens, the claim code (UID) and secrets never appear."""
 
 import asyncio
-import logging
 import os
 import re
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import AsyncExitStack
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +13,6 @@ import agent
 from agent.core import why as reasons
 from agent.core.state import Evse, Fault, Station
 from agent.diagnostics.protocol import ErrorCode, Json, Method, Param, Params, ParamType, Role, RpcError, Service
-from agent.diagnostics.server import DiagnosticsError, Server, SocketInUseError, group_number
 from agent.domain.authorization import IdToken
 from agent.domain.commands import ClearCache, SetVariables, SetVariablesOutcome, VariableAssignment
 from agent.domain.errors import StoreError
@@ -36,8 +33,6 @@ from agent.store.tables import StoredTransaction
 
 if TYPE_CHECKING:
     from agent.runtime.app import App
-
-_log = logging.getLogger("agent.diagnostics")
 
 STORE_S: Final = 2.0
 """`status` waits this long for the disk, then it tells what is known without it: a disk that hangs is a reason to ask."""
@@ -67,26 +62,11 @@ _TO_SET = Param(name="name", type=ParamType.STRING, description="2.x name or 1.6
 _VALUE = Param(name="value", type=ParamType.STRING, description="the new value", required=True, is_secret=True)
 
 
-async def serve_diagnostics(app: "App", stack: AsyncExitStack) -> None:
-    """Open the socket; it closes with the stack. Raises SocketInUseError: then another daemon runs."""
-    server = Server(Diagnosis(app).service(), app.config.diagnostics.socket, technicians=group_number())
-    try:
-        await server.start()
-    except SocketInUseError:
-        raise
-    except DiagnosticsError as error:
-        # A charger that nobody can ask still has to charge.
-        _log.error("%s; the agent goes on without it", error)
-        return
-    stack.push_async_callback(server.aclose)
-
-
 class Diagnosis:
     """The methods. Made inside the event loop that the application runs in."""
 
     def __init__(self, app: "App") -> None:
         self._app = app
-        self._began_s = asyncio.get_running_loop().time()
         self._books = Books(app.store, self, app.keeper)
         self._storage_report = StorageMethods(app.store)
         self._dead_letters = DeadLetters(app.store, self, app.client.outbox_grew)
@@ -139,7 +119,7 @@ class Diagnosis:
             "station_id": station.config.station_id,
             "version": agent.__version__,
             "pid": os.getpid(),
-            "uptime_s": round(asyncio.get_running_loop().time() - self._began_s),
+            "uptime_s": round(asyncio.get_running_loop().time() - self._app.began_s),
             "rss_kib": _rss_kib(),
             "clock": self._clock(now),
             "csms": self._csms(mask),

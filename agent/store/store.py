@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.domain.errors import StoreError
 from agent.domain.ids import EvseId, TransactionId
@@ -24,9 +24,7 @@ from agent.domain.transaction import TransactionRecord
 from agent.domain.values import dataclass
 from agent.store import ledger, tables
 from agent.store.database import Database, Opening
-from agent.store.erasure import Erased, Wanted, copies, erase
 from agent.store.room import DEFAULT_MAX_BYTES, size
-from agent.store.salvage import salvage
 from agent.store.tables import (
     Anchor,
     Books,
@@ -41,6 +39,9 @@ from agent.store.tables import (
     Written,
 )
 from agent.store.wear import Cost, Wear
+
+if TYPE_CHECKING:
+    from agent.store.erasure import Erased, Wanted
 
 FILE_NAME: Final = "charger-agent.db"
 MARK_DELAY_S: Final = 5.0
@@ -99,6 +100,13 @@ class StorageReport:
     charging: tuple[float, Cost]
 
 
+def _salvage(path: Path, db: sqlite3.Connection) -> str:
+    """Loaded where there is a damaged file only."""
+    from agent.store.salvage import salvage
+
+    return salvage(path, db)
+
+
 class Store:
     """The open store. Every method belongs to the event loop on which it was opened."""
 
@@ -141,7 +149,7 @@ class Store:
         """
         moment = now()
         stamp = f"{boot_id[:8]}-{moment.mono_ms}" if moment.utc is None else f"{moment.utc:%Y%m%dT%H%M%SZ}"
-        database = await Database.open(Opening(path=directory / FILE_NAME, stamp=stamp, salvage=salvage, max_bytes=max_bytes))
+        database = await Database.open(Opening(path=directory / FILE_NAME, stamp=stamp, salvage=_salvage, max_bytes=max_bytes))
         try:
             return cls(database, await database.read(tables.load_books), boot_id=boot_id, now=now, station_id=station_id)
         except BaseException:
@@ -429,11 +437,13 @@ class Store:
 
         return await self._db.read(read)
 
-    async def erase(self, wanted: Wanted, busy: Collection[str] = ()) -> Erased:
+    async def erase(self, wanted: "Wanted", busy: Collection[str] = ()) -> "Erased":
         """Erase personal data from records, chain and cache, and from the file's free pages and log. Raises StoreError.
 
         Sessions that run, wait for delivery or are in `busy` keep theirs: the result counts them.
         """
+        from agent.store.erasure import copies, erase
+
         await self.flush()
         async with self._writing:
             erased = await self._db.unit(lambda db: erase(db, wanted, busy))
