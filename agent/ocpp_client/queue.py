@@ -8,6 +8,7 @@ in 2.x (E13), where the CSMS answers other things, and none in 1.6. A row withou
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import field
 
 from agent.domain.ids import ConnectorId, EvseId, TransactionId
 from agent.domain.notices import AuthorizeNotice, Notice, StatusNotice, TransactionNotice
@@ -63,13 +64,23 @@ class _Entry:
     row: OutboxRow
     attempts: int
     calls_answered: int
-    retry_at: float = 0.0
+    retry_at: float | None = None
     held_since: float | None = None
     sends: int = 0
     remote_id: int | None = None
-    calls: tuple[Call, ...] | None = None
-    calls_late: bool = False
+    calls: tuple[Call, ...] = ()
+    calls_late: bool | None = None
+    """Whether `calls` say that they are late; None: nothing is encoded."""
     reset_asked: bool = False
+
+
+@dataclass(slots=True)
+class _Load:
+    """What happens while a page is read: rows that came, rows that were settled, a gap that has to be read first."""
+
+    grew: bool = False
+    is_void: bool = False
+    settled: set[int] = field(default_factory=set)
 
 
 class Queue:
@@ -87,10 +98,7 @@ class Queue:
         self._entries: dict[int, _Entry] = {}
         self._cursor = 0
         self._has_more = True
-        self._is_loading = False
-        self._load_is_void = False
-        self._grew_while_loading = False
-        self._settled_while_loading: set[int] = set()
+        self._load: _Load | None = None
         self._holed: set[TransactionId] = set()
         self._late_up_to: int | None = None
         self._next_retry: float | None = None
@@ -112,7 +120,7 @@ class Queue:
     @property
     def is_drained(self) -> bool:
         """Whether the outbox was read to its end and everything in it was delivered or given up."""
-        return not self._entries and not self._has_more and not self._is_loading
+        return not self._entries and not self._has_more and self._load is None
 
     @property
     def knows_late_rows(self) -> bool:
@@ -122,11 +130,12 @@ class Queue:
     def grew(self) -> None:
         """The engine committed new rows."""
         self._has_more = True
-        self._grew_while_loading = self._is_loading
+        if self._load is not None:
+            self._load.grew = True
 
     def load_after(self, *, is_global: bool) -> int | None:
         """Begin a load: read PAGE rows after this row id. None: no rows are wanted now."""
-        if not self._has_more or self._is_loading:
+        if not self._has_more or self._load is not None:
             return None
         if not self._entries:
             self._cursor = 0
@@ -136,25 +145,22 @@ class Queue:
             self._make_holes()
             if len(self._entries) > WINDOW - PAGE:
                 return None
-        self._is_loading = True
-        self._load_is_void = False
-        self._grew_while_loading = False
-        self._settled_while_loading.clear()
+        self._load = _Load()
         return self._cursor
 
     def load_failed(self) -> None:
         """The outbox could not be read."""
-        self._is_loading = False
+        self._load = None
 
     def add(self, rows: Sequence[OutboxRow]) -> None:
         """The rows that the load found. Those that were settled while it read are not taken again."""
-        self._is_loading = False
-        if self._load_is_void:
+        load, self._load = self._load, None
+        if load is None or load.is_void:
             return
-        self._has_more = len(rows) >= PAGE or self._grew_while_loading
+        self._has_more = len(rows) >= PAGE or load.grew
         for row in rows:
             self._cursor = max(self._cursor, row.row_id)
-            is_known = row.row_id in self._entries or row.row_id in self._settled_while_loading
+            is_known = row.row_id in self._entries or row.row_id in load.settled
             if not is_known and row.notice.transaction_id not in self._holed:
                 self._entries[row.row_id] = _Entry(row=row, attempts=row.attempts, calls_answered=row.calls_answered)
         self._entries = dict(sorted(self._entries.items()))
@@ -168,7 +174,7 @@ class Queue:
             if transaction_id in waiting:
                 del self._entries[row_id]
                 self._holed.add(transaction_id)
-            elif entry.retry_at or entry.held_since is not None:
+            elif entry.retry_at is not None or entry.held_since is not None:
                 waiting.add(transaction_id)
 
     def _forget_holes(self) -> None:
@@ -176,8 +182,9 @@ class Queue:
             self._holed.clear()
             self._cursor = 0
             self._has_more = True
-            self._load_is_void = self._is_loading
-            for row_id in [row_id for row_id, entry in self._entries.items() if not (entry.sends or entry.retry_at)]:
+            if self._load is not None:
+                self._load.is_void = True
+            for row_id in [row_id for row_id, entry in self._entries.items() if not entry.sends and entry.retry_at is None]:
                 del self._entries[row_id]
 
     # --------------------------------------------------------------------------------------------------------- the link
@@ -186,7 +193,7 @@ class Queue:
         """Accepted again: what stands in the outbox now has waited while the link was down (E11.FR.07). The version may be another one."""
         self._late_up_to = None
         for entry in self._entries.values():
-            entry.calls = None
+            entry.calls_late = None
 
     def set_late_up_to(self, row_id: int) -> None:
         """The newest row at that moment."""
@@ -229,7 +236,7 @@ class Queue:
 
     def _wait_until(self, entry: _Entry, adapter: VersionAdapter, refs: RemoteRefs, now: float) -> float | None:
         """None: it may go. A moment that has passed: it can never go."""
-        if entry.retry_at > now:
+        if entry.retry_at is not None and entry.retry_at > now:
             return entry.retry_at
         if adapter.can_encode(entry.row.notice, refs):
             entry.held_since = None
@@ -248,7 +255,7 @@ class Queue:
         row = entry.row
         is_late = row.row_id <= (self._late_up_to or 0)
         sending = Sending(is_late=is_late, attempt=entry.sends + 1 + (1 if row.was_sent else 0))
-        if entry.calls is None or entry.calls_late != is_late:
+        if entry.calls_late is not is_late:
             entry.calls = adapter.encode(row.notice, refs, sending)
             entry.calls_late = is_late
         calls = entry.calls
@@ -281,7 +288,7 @@ class Queue:
             return None
         if entry.calls_answered != sent.call_index:
             return None
-        entry.retry_at = 0.0
+        entry.retry_at = None
         entry.calls_answered += 1
         if reply.remote_id is not None:
             entry.remote_id = reply.remote_id
@@ -341,8 +348,8 @@ class Queue:
 
     def _remove(self, entry: _Entry) -> None:
         del self._entries[entry.row.row_id]
-        if self._is_loading:
-            self._settled_while_loading.add(entry.row.row_id)
+        if self._load is not None:
+            self._load.settled.add(entry.row.row_id)
         if entry.row.notice.transaction_id in self._holed:
             self._forget_holes()
 

@@ -677,7 +677,7 @@ def test_a_queue_begins_empty_and_unread_with_the_defaults_of_the_standard() -> 
     assert not queue.knows_late_rows
 
 
-@pytest.mark.parametrize(("found", "has_more"), [(0, False), (1, False), (63, False), (64, True)])
+@pytest.mark.parametrize(("found", "has_more"), [(0, False), (1, False), (63, False), (64, True), (65, True)])
 def test_only_a_full_page_of_64_rows_promises_more(found: int, has_more: bool) -> None:
     queue = Queue(station_id="CP1", new_id=lambda: "id")
     assert queue.load_after(is_global=True) == 0
@@ -686,7 +686,7 @@ def test_only_a_full_page_of_64_rows_promises_more(found: int, has_more: bool) -
     queue.add([row(number, "a") for number in range(1, found + 1)])
     assert (queue.depth, queue.has_more, queue.newest_known()) == (found, has_more, found)
     assert queue.is_drained == (found == 0)
-    if has_more:
+    if found == 64:
         assert queue.load_after(is_global=True) == 64
 
 
@@ -718,15 +718,24 @@ def test_a_full_window_is_emptied_only_for_rows_that_others_wait_behind(is_globa
     assert bench.queue.depth == (1 if loads else 128)
 
 
-def test_a_window_full_of_transactions_that_all_wait_reads_no_further() -> None:
-    """66 rows that begin what waits stay in the window: there is no room for a page."""
-    bench = filled(is_modern=True, count=300, transactions=66)
-    for _ in range(66):
+@pytest.mark.parametrize(("transactions", "loads"), [(64, True), (65, False)])
+def test_a_window_full_of_transactions_that_all_wait_reads_no_further(transactions: int, loads: bool) -> None:
+    """The rows that begin what waits stay in the window: beside 65 of them there is no room for a page."""
+    bench = filled(is_modern=True, count=300, transactions=transactions)
+    for _ in range(transactions):
         bench.refuse(bench.must())
     assert bench.queue.next(bench.version, bench.outbox, bench.now) is None
-    assert bench.queue.load_after(is_global=False) is None
-    assert bench.queue.depth == 66
+    assert bench.queue.load_after(is_global=False) == (128 if loads else None)
+    assert bench.queue.depth == transactions
     assert not bench.queue.is_drained
+
+
+def test_a_page_that_nobody_waits_for_any_more_is_not_taken() -> None:
+    queue = Queue(station_id="CP1", new_id=lambda: "id")
+    assert queue.load_after(is_global=True) == 0
+    queue.load_failed()
+    queue.add([row(1, "a")])
+    assert (queue.depth, queue.has_more) == (0, True)
 
 
 def test_the_earliest_of_the_rows_that_wait_is_the_next_to_be_asked_for() -> None:
@@ -890,6 +899,16 @@ def test_rows_that_are_known_already_keep_what_is_known_of_them() -> None:
     bench.now = 60.0
     assert [bench.take().row.row_id for _ in range(2)] == [1, 2]
     assert bench.queue.newest_known() == 3
+
+
+def test_rows_go_in_the_order_of_their_ids_whenever_they_were_read() -> None:
+    """Those of a gap are read behind newer ones."""
+    bench = Bench([row(2, "b"), row(3, "c")], is_modern=True)
+    bench.outbox.append(row(1, "a"))
+    bench.queue.grew()
+    assert bench.queue.load_after(is_global=False) == 3
+    bench.queue.add([row(1, "a")])
+    assert [bench.take().row.row_id for _ in range(3)] == [1, 2, 3]
 
 
 def test_only_the_answer_to_a_start_is_needed_by_what_follows() -> None:

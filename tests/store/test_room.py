@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -412,3 +413,96 @@ async def test_a_damaged_file_on_a_full_disk_waits_for_room_and_loses_nothing(di
         kept = {row.notice.transaction_id for row in await store.rows(0, 1000)}
         assert len(kept) >= 148
         assert served >= 290
+
+
+MAX = 64 * MIB
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch, directory: Path, *, free: int, is_read_only: bool = False, room: Room | None = None) -> Room:
+    """A room after a look at a disk with so much space."""
+    flags = os.ST_RDONLY if is_read_only else 0
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 1, free, free, free, 0, 0, 0, flags, 255)))
+    room = room or Room(directory / "x.db", MAX)
+    room.look()
+    return room
+
+
+def test_the_bounds_of_the_files_are_these() -> None:
+    """Bytes: what docs/storage.md promises of 64 MiB."""
+    room = Room(Path("/nowhere/x.db"), room_module.DEFAULT_MAX_BYTES)
+    numbers = (room.max_bytes, room_module.LEAST_MAX_BYTES, LOG_BYTES, RESERVE_BYTES, room_module.LOW_BYTES, room.file_bytes)
+    assert numbers == (67_108_864, 25_165_824, 4_194_304, 1_048_576, 262_144, 61_865_984)
+    assert (room.kept_bytes, room.has_reserve, room.free_bytes, room.is_read_only) == (0, False, None, False)
+    assert (room.is_full, room.reserve_bytes, room.refusal(0)) == (False, 0, ""), "nobody has looked yet"
+    room.kept_bytes = 1000
+    assert room.file_bytes == 61_864_984
+
+
+@pytest.mark.parametrize(("used", "wants_less"), [(53_477_376, False), (53_477_377, True)])
+def test_old_sessions_go_an_eighth_below_the_bound(used: int, wants_less: bool) -> None:
+    assert Room(Path("/nowhere/x.db"), MAX).wants_less(used) == wants_less
+
+
+@pytest.mark.parametrize(("used", "refused"), [(57_671_680, ""), (57_671_681, "reached its bound of 67108864 bytes")])
+def test_no_session_begins_a_sixteenth_below_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: int, refused: str) -> None:
+    room = looked_at(monkeypatch, tmp_path, free=100 * MIB)
+    assert refused in room.refusal(used)
+    assert bool(room.refusal(used)) == bool(refused)
+
+
+@pytest.mark.parametrize(("free", "has_reserve"), [(2 * MIB - 1, False), (2 * MIB, True)])
+def test_the_reserve_is_made_where_twice_of_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, has_reserve: bool
+) -> None:
+    room = looked_at(monkeypatch, tmp_path, free=free)
+    assert (room.free_bytes, room.has_reserve, room.is_full) == (free, has_reserve, not has_reserve)
+    assert room.reserve_bytes == room_module.size(tmp_path / "x.db.reserve") == (MIB if has_reserve else 0)
+    assert ("(2 MiB at least)" in room.refusal(0)) == (not has_reserve)
+    if has_reserve:
+        assert stat.S_IMODE((tmp_path / "x.db.reserve").stat().st_mode) == 0o600
+
+
+def test_a_disk_is_low_until_there_is_four_times_as_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = looked_at(monkeypatch, tmp_path, free=100 * MIB)
+    for free, is_full in ((MIB // 4, False), (MIB // 4 - 1, True), (MIB - 1, True), (MIB, False), (MIB // 4, False)):
+        assert looked_at(monkeypatch, tmp_path, free=free, room=room).is_full == is_full, free
+    assert room.give_up_reserve()
+    assert (room.is_full, room.has_reserve, (tmp_path / "x.db.reserve").exists()) == (True, False, False)
+    assert not room.give_up_reserve()
+    assert looked_at(monkeypatch, tmp_path, free=MIB, room=room).is_full, "low no more, but without its reserve"
+    assert not looked_at(monkeypatch, tmp_path, free=2 * MIB, room=room).is_full
+
+
+def test_a_reserve_that_was_cut_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.db.reserve").write_bytes(bytes(MIB - 1))
+    assert not looked_at(monkeypatch, tmp_path, free=MIB).has_reserve
+    (tmp_path / "x.db.reserve").write_bytes(bytes(MIB))
+    assert looked_at(monkeypatch, tmp_path, free=MIB).has_reserve
+
+
+def test_nothing_is_written_on_a_disk_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = looked_at(monkeypatch, tmp_path, free=100 * MIB, is_read_only=True)
+    assert room.is_read_only
+    assert "mounted read-only" in room.refusal(0)
+    assert list(tmp_path.iterdir()) == []
+    assert not looked_at(monkeypatch, tmp_path, free=100 * MIB, room=room).is_read_only
+
+
+def test_a_file_takes_its_log_along(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    for suffix in ("", "-wal", "-shm", "-other"):
+        room_module.beside(path, suffix).write_bytes(b"x")
+    room_module.remove_with_log(path)
+    room_module.remove_with_log(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["x.db-other"]
+
+
+def test_old_files_go_in_their_order_until_there_is_room_and_are_counted_with_their_logs(tmp_path: Path) -> None:
+    room = Room(tmp_path / "x.db", 24 * MIB)
+    for name, size in (("corrupt-1", 5), ("corrupt-1-wal", 1), ("corrupt-2", 2), ("schema-1", 3)):
+        (tmp_path / f"x.db.{name}").write_bytes(bytes(size * MIB))
+    (tmp_path / "x.db.corrupt-dir").mkdir()
+    assert [each.name for each in room_module.moved_aside(tmp_path / "x.db")] == ["x.db.corrupt-2", "x.db.corrupt-1"]
+    assert (room.fit(5 * MIB), room.kept_bytes) == ([], 11 * MIB)
+    assert (room.fit(5 * MIB + 1), room.kept_bytes) == (["x.db.corrupt-1"], 5 * MIB)
+    assert (room.fit(16 * MIB), room.kept_bytes) == (["x.db.corrupt-2", "x.db.schema-1"], 0)
