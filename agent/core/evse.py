@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from agent.core import availability, control_pilot, limits, recovery, sampling, segments, status, transactions
 from agent.core import variables as var
-from agent.core.state import Authorization, AuthorizationState, Evse, Fault, Phase, Refusal, Stop, StopStage, Turn
+from agent.core.state import Authorization, AuthorizationState, Evse, Fault, MeterLossPolicy, Phase, Refusal, Stop, StopStage, Turn
 from agent.domain.commands import CommandStatus, StatusOutcome
 from agent.domain.connector import FaultKind
 from agent.domain.effects import Answer, CloseContactor, LockPlug, OpenContactor, ReadMeter, SetPilot, UnlockPlug
@@ -219,7 +219,8 @@ def _transaction(turn: Turn, evse: Evse) -> Evse:
         return evse
     config = turn.station.config
     lost_ms = turn.at.ms_since(evse.meter_lost_at)
-    if config.on_meter_loss == "continue" or (config.on_meter_loss == "stop_after" and lost_ms < config.meter_loss_timeout_s * 1000):
+    waits = config.on_meter_loss is MeterLossPolicy.STOP_AFTER and lost_ms < config.meter_loss_timeout_s * 1000
+    if config.on_meter_loss is MeterLossPolicy.CONTINUE or waits:
         return evse
     turn.remark("meter_lost_stop", evse, f"policy on_meter_loss = {config.on_meter_loss}", is_warning=True)
     # A meter hangs on the supply that fails: then that is why.

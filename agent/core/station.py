@@ -38,7 +38,7 @@ from agent.domain.ids import EvseId, TransactionId
 from agent.domain.metering import Quality, Reading
 from agent.domain.records import EvseRecord
 from agent.domain.time import Instant
-from agent.domain.transaction import StoppedReason, TriggerReason
+from agent.domain.transaction import ChargingState, StoppedReason, TriggerReason
 
 __all__ = ["MeterLossPolicy", "Station", "StationConfig", "new_station", "next_deadline", "step"]
 
@@ -99,7 +99,7 @@ def _transaction_deadlines(station: Station, evse: Evse) -> Iterable[Instant | N
     record = evse.transaction
     if record is not None:
         yield from limits.deadlines(evse, record)
-    if record is not None and record.charging_state == "EVConnected":
+    if record is not None and record.charging_state is ChargingState.EV_CONNECTED:
         yield session.wake_up_deadline(record.started_at)
 
 

@@ -13,15 +13,16 @@ from agent.core.segments import kind_at_boot
 from agent.core.state import EvseConfig, MeterLossPolicy, Phase, StopStage
 from agent.core.station import next_deadline
 from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
-from agent.domain.commands import CommandStatus, RequestStart, StatusOutcome, TriggerMessage
+from agent.domain.commands import CommandStatus, RequestStart, SetVariables, StatusOutcome, TriggerMessage, VariableAssignment
 from agent.domain.connector import ConnectorStatus, FaultKind, SessionStage
-from agent.domain.events import AuthorizationAnswered, FaultCleared, FaultRaised, MeterLost, Tick, TransactionAnswered
+from agent.domain.events import AuthorizationAnswered, FaultCleared, FaultRaised, MeterLost, StopRequested, Tick, TransactionAnswered
 from agent.domain.ids import EvseId
 from agent.domain.metering import Discontinuity, Measurand, Quantity, Reading
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, StatusNotice
 from agent.domain.pilot import PilotState
 from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionLimit, TriggerReason
+from agent.domain.variables import ValueSource, VariableKey
 from tests.core.rig import EVSE1, PRICED, START, TAG, Rig
 from tests.core.test_view import charging, doing, granted, online
 
@@ -409,3 +410,53 @@ def test_a_start_names_what_came_last(*, plug_first: bool, is_remote: bool, trig
     assert notice.trigger is trigger
     assert notice.remote_start_id == (5 if is_remote else None)
     assert notice.id_token == TAG
+
+
+class TestNewIntervals:
+    """A sample that was armed comes no later for a new interval, and sooner where that is shorter."""
+
+    @pytest.mark.parametrize(
+        ("before", "after", "in_ms"),
+        [("60", "300", 40_000), ("60", "10", 10_000), ("60", "0", None), ("0", "30", 30_000), ("60", "60", 40_000)],
+    )
+    @pytest.mark.parametrize("interval", [var.TX_UPDATED_INTERVAL, var.TX_ENDED_INTERVAL])
+    def test_the_next_one(self, interval: VariableKey, before: str, after: str, in_ms: int | None) -> None:
+        rig = online(values={var.TX_UPDATED_INTERVAL: "0", interval: before})
+        rig.charge()
+        assert rig.evse.transaction is not None
+        rig.at = rig.evse.transaction.started_at.plus_ms(20_000)
+        rig.apply(Tick())
+        rig.command(SetVariables(assignments=(VariableAssignment(key=interval, value=after),), source=ValueSource.CSMS))
+        due = next_deadline(rig.station)
+        assert (None if due is None else due.ms_since(rig.at)) == in_ms
+
+
+class TestUnplugged:
+    def test_a_vehicle_that_leaves_while_the_agent_leaves_is_billed_and_gone(self) -> None:
+        """What stays open on disk would be given to whoever is plugged in at the next start."""
+        rig = charging(online())
+        rig.auto_report = False
+        rig.apply(StopRequested())
+        rig.pilot(PilotState.A)
+        rig.pass_ms(30)
+        stop = rig.evse.stop
+        assert stop is not None
+        assert (stop.reason, stop.stage, stop.ends_transaction) == (StoppedReason.EV_DISCONNECTED, StopStage.OPENING, True)
+
+    def test_one_that_leaves_in_a_stop_changes_nothing_of_its_reason(self) -> None:
+        rig = charging(online())
+        rig.swipe()
+        rig.pilot(PilotState.A)
+        rig.pass_ms(5_000)
+        assert rig.notices()[-1].stopped_reason is StoppedReason.LOCAL
+
+
+@pytest.mark.parametrize("first", [FaultKind.RCD_TRIPPED, FaultKind.OVER_TEMPERATURE])
+def test_of_several_faults_the_first_is_told(first: FaultKind) -> None:
+    rig = online()
+    for kind in (first, FaultKind.DIODE_FAULT):
+        rig.apply(FaultRaised(EVSE1, kind))
+    outcome = rig.command(RequestStart(id_token=TAG, evse_id=EVSE1))
+    assert isinstance(outcome, StatusOutcome)
+    assert outcome.reason == f"fault {first}"
+    assert rig.statuses()[-1].fault is first
