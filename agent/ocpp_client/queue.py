@@ -249,7 +249,7 @@ class Queue:
             return now
         if entry.held_since is None:
             entry.held_since = now
-        return entry.held_since + self.attempt_interval_s * max(1, sum(range(1, self.attempts)))
+        return entry.held_since + self.attempt_interval_s * max(1, sum(range(self.attempts)))
 
     def _prepare(self, entry: _Entry, adapter: VersionAdapter, refs: RemoteRefs) -> RowCall | Mark:
         row = entry.row

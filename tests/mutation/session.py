@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Final
 
 import pytest
@@ -179,7 +179,7 @@ class Server:
         patches = changes(file, mutant.source)
         keys = set() if patches is None else set(patches)
         if patches is None or not all(len(by_code[key]) for key in keys):
-            chosen = [one for one in items if any(key[0] == file for key in one.calls)]
+            chosen = [one for one in items if any(key[0] == file for key in one.calls) or _names(one.item, file)]
             patches = None
         else:
             chosen = [one for one in items if keys & one.calls]
@@ -261,6 +261,12 @@ def _compare(old: CodeType, new: CodeType, found: dict[Key, CodeType]) -> bool:
 def _without_code(code: CodeType) -> CodeType:
     consts = tuple(None if isinstance(one, CodeType) else one for one in code.co_consts)
     return code.replace(co_consts=consts, co_linetable=b"", co_firstlineno=1)
+
+
+def _names(item: pytest.Item, file: str) -> bool:
+    """Whether the test's module holds the changed module itself: it may look at a constant and call nothing."""
+    names = vars(item.module).values() if isinstance(item, pytest.Function) else ()
+    return any(isinstance(one, ModuleType) and getattr(one, "__file__", None) == file for one in names)
 
 
 def _key(code: CodeType) -> Key:

@@ -911,6 +911,34 @@ def test_rows_go_in_the_order_of_their_ids_whenever_they_were_read() -> None:
     assert [bench.take().row.row_id for _ in range(3)] == [1, 2, 3]
 
 
+def test_behind_a_gap_only_what_was_sent_or_waits_stays_in_the_window() -> None:
+    """The rest is read again from the beginning, so that nothing overtakes what is in the gap."""
+    bench = Bench([*(row(number, "long") for number in range(1, 301)), *session(301, "odd"), *session(304, "third")], is_modern=True)
+    bench.version.broken_rows = {301}
+    first = bench.must()
+    bench.refuse(first)
+    with pytest.raises(KeyError):
+        bench.next()
+    mark = bench.queue.cannot_encode("a bug of ours", 0.0)
+    assert mark is not None
+    bench.outbox.mark(mark)
+    assert bench.must().row.row_id == 304
+    assert bench.queue.depth == 7
+    bench.answer(first)
+    assert bench.queue.depth == 2
+    assert bench.queue.load_after(is_global=False) == 0
+    assert bench.queue.newest_known() == 304
+
+
+def test_a_late_answer_to_the_first_of_two_calls_lets_the_second_go_at_once() -> None:
+    bench = Bench([row(1, "a", ENDED, cost=COST)], is_modern=True)
+    first = bench.must()
+    bench.drop(first)
+    bench.refuse(bench.must())
+    bench.answer(first)
+    assert bench.take().call.action == "DataTransfer"
+
+
 def test_only_the_answer_to_a_start_is_needed_by_what_follows() -> None:
     assert [answer_is_needed(each.notice) for each in session(1, "a")] == [True, False, False]
 

@@ -1,6 +1,7 @@
 """The connection: units of work, opening, migration, damage, and who else may hold the file."""
 
 import asyncio
+import math
 import os
 import sqlite3
 import stat
@@ -453,3 +454,102 @@ def test_importing_the_store_stays_cheap() -> None:
 def test_the_shipped_migrations_are_numbered_without_a_gap() -> None:
     numbers = [int(path.name[:4]) for path in sorted(MIGRATIONS.glob("*.sql"))]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_each_setting_of_the_connection_is_the_one_that_was_measured(tmp_path: Path) -> None:
+    """docs/storage.md and decision 0003 name them: pages, cache, waits, what the log may keep, nothing left of what was erased."""
+    wanted = {
+        "page_size": 1024,
+        "cache_size": -512,
+        "busy_timeout": 5_000,
+        "journal_size_limit": 4 * 1024 * 1024,
+        "temp_store": 2,
+        "secure_delete": 1,
+        "max_page_count": 59 * 1024,
+        "application_id": 0x43414754,
+    }
+    async with opened(tmp_path) as db:
+        assert {name: await db.read(pragma(name)) for name in wanted} == wanted
+        await db.scrub(whole=False)
+        assert await db.read(pragma("busy_timeout")) == 5_000
+    figures = (database.SHORT_LOG_BYTES, database.SCRUB_WAIT_MS, database.KEPT_ASIDE, database.OLDEST_SQLITE, database.CHECKPOINT_LOG_BYTES)
+    assert figures == (65_536, 200, 2, (3, 37, 0), 2_097_152)
+
+
+async def test_every_write_is_accounted_for_in_bytes_blocks_and_syncs(tmp_path: Path) -> None:
+    """A sync writes whole blocks of 4096 bytes, and one of the file system's own; a fold at worst a block for each page, and two."""
+    async with opened(tmp_path) as db:
+        counters = db.counters
+        assert counters == database.Counters(
+            commits=0, syncs=0, log_bytes=0, checkpoints=0, checkpoint_bytes=0, flash_bytes=0, failures=0, slowest_ms=0.0
+        )
+        for number, size in enumerate((10, 900, 5000, 20_000), 1):
+            before, used = db.cost, db.used_bytes
+            await db.unit(insert("x" * size))
+            spent = db.cost - before
+            assert spent.written_bytes % 1048 == 0, "whole frames"
+            assert spent.written_bytes >= size
+            assert spent.flash_bytes == (math.ceil(spent.written_bytes / 4096) + 1) * 4096
+            assert (spent.syncs, counters.commits, counters.checkpoints) == (1, number, 0)
+            assert 0 <= db.used_bytes - used <= size + 2048
+            assert db.calls_out == 0
+        assert 0 < counters.slowest_ms < 60_000
+        assert db.used_bytes == await db.read(database._used)
+        before = db.cost
+        await db.read(db._fold_log_now)
+        spent = db.cost - before
+        assert (spent.syncs, counters.checkpoints, counters.checkpoint_bytes) == (2, 1, spent.written_bytes)
+        assert 26 * 1024 <= spent.written_bytes <= 36 * 1024, "each page once"
+        assert spent.flash_bytes == (spent.written_bytes // 1024 + 2) * 4096
+        before = db.cost
+        await db.unit(insert("y"))
+        assert ((db.cost - before).syncs, (db.cost - before).written_bytes % 1048) == (2, 32), "the log begins anew"
+        with pytest.raises(StoreError):
+            await db.unit(lambda raw: raw.execute("INSERT INTO nowhere VALUES (1)"))
+        assert (counters.failures, counters.commits) == (1, 5)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_log_that_was_emptied_is_accounted_for(tmp_path: Path, whole: bool) -> None:
+    async with opened(tmp_path) as db:
+        await db.unit(insert("x" * 5000))
+        written = db.counters.log_bytes
+        assert await db.scrub(whole=whole)
+        assert db.path.with_name("x.db-wal").stat().st_size == 0
+        assert (db.counters.checkpoints, db.counters.syncs) == (1, 3)
+        assert db.counters.checkpoint_bytes >= 5 * 1024
+        assert (db.counters.log_bytes - written >= 5 * 1024) == whole, "a file that is written anew goes through the log"
+        assert await db.read(values) == ["x" * 5000]
+
+
+async def test_a_file_that_takes_the_place_of_a_damaged_one_is_its_owners_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        await db.unit(insert("x"))
+    raw = db.path.read_bytes()
+    db.path.write_bytes(raw[:1024] + b"\xa5" * (len(raw) - 1024))
+    old = os.umask(0)
+    try:
+        async with opened(tmp_path) as db:
+            assert "was damaged" in db.remarks[0]
+            for path in db.path.parent.iterdir():
+                if ".corrupt" not in path.name:
+                    assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    finally:
+        os.umask(old)
+
+
+async def test_the_last_trouble_stays_to_be_told_after_it_was_cured(tmp_path: Path) -> None:
+    async with opened(tmp_path) as db:
+        assert (db.trouble, db.last_trouble) == ("", "")
+        await db.look_at_disk()
+        assert db.last_trouble == ""
+        with pytest.raises(StoreError):
+            await db.unit(lambda raw: raw.execute("INSERT INTO nowhere VALUES (1)"))
+        told = db.trouble
+        await db.unit(insert("x"))
+        assert (db.trouble, db.last_trouble) == ("", told)
+        await db.look_at_disk()
+        assert db.last_trouble == told, "a disk that is well takes nothing back"
+        db.room.max_bytes = 0
+        await db.look_at_disk()
+        assert db.last_trouble == told, "the bound was met before the look"
