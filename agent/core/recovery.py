@@ -220,11 +220,12 @@ def resume(turn: Turn, evse: Evse, reading: Reading) -> Evse:
     since, stored = record.running_since, record.last_reading
     dark_from = stored.at if stored.at.ms_since(since) > 0 else since
     before = _register(stored, dark_from.anchored_to(since), ReadingContext.INTERRUPTION_BEGIN)
-    after = _register(reading, reading.at, ReadingContext.INTERRUPTION_END)
+    resumed_at = _resumed_at(record, reading)
+    after = _register(reading, resumed_at, ReadingContext.INTERRUPTION_END)
     resumed = replace(
         record,
         served_ms=transactions.duration_ms(record, dark_from),
-        resumed_at=reading.at,
+        resumed_at=resumed_at,
         last_reading=reading,
         interrupted_by=None,
         charging_state=ChargingState.SUSPENDED_EVSE,
@@ -241,6 +242,21 @@ def resume(turn: Turn, evse: Evse, reading: Reading) -> Evse:
     )
     turn.remark("transaction_resumed", evse, f"register {reading.energy_wh} Wh, stored {stored.energy_wh} Wh")
     return transactions.update(turn, evse, TriggerReason.ABNORMAL_CONDITION, tuple(value for value in (before, after) if value is not None))
+
+
+def _resumed_at(record: TransactionRecord, reading: Reading) -> Instant:
+    """The moment from which all later ones of the transaction are counted: never earlier than the last one that it has told of.
+
+    The clock of another boot may be behind the one before: a CSMS that answers late sets it back by that. Times of a transaction
+    that run backwards are out of order, and a CSMS that counts the time from them bills another one than was served.
+    """
+    since = record.running_since
+    if reading.at.boot_id == since.boot_id:
+        return reading.at.anchored_to(since)
+    newest = last_seen(record).anchored_to(since).utc
+    if newest is None or reading.at.utc is None or reading.at.utc >= newest:
+        return reading.at
+    return replace(reading.at, utc=newest)
 
 
 def _register(reading: Reading, at: Instant, context: ReadingContext) -> MeterValue | None:

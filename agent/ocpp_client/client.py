@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from agent.domain.commands import (
@@ -103,8 +103,8 @@ class ClientSink(Protocol):
     def post(self, event: Event) -> None:
         """Something happened that the core wants to know."""
 
-    def clock_reported(self, utc: datetime) -> None:
-        """The CSMS told its time (answer to BootNotification or Heartbeat)."""
+    def clock_reported(self, utc: datetime, took: timedelta) -> None:
+        """The CSMS told its time (answer to BootNotification or Heartbeat), `took` after it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -869,7 +869,7 @@ class OcppClient:
                 raise OcppCallError(frame.code, frame.description)
             payload = self._adapter.validate_reply(sent.action, frame.payload)
             if due is Due.HEARTBEAT:
-                self._report_clock(self._adapter.decode_heartbeat_reply(payload))
+                self._report_clock(self._adapter.decode_heartbeat_reply(payload), asked_at=sent.at)
                 return
             reply = self._adapter.decode_boot_reply(payload)
         except (OcppCallError, ValueError) as error:
@@ -877,7 +877,7 @@ class OcppClient:
             if due is Due.BOOT_NOTIFICATION:
                 self._link.boot_refused(_now(), self._chance)
             return
-        if not self._report_clock(reply.current_time):
+        if not self._report_clock(reply.current_time, asked_at=sent.at):
             return
         heartbeat_s = self._tuning.heartbeat_s
         change = self._link.boot_answered(reply, _now(), self._chance)
@@ -987,7 +987,7 @@ class OcppClient:
         _logger.info("link state=%s report_all=%s", change.state, change.report_all)
         self._sink.post(change)
 
-    def _report_clock(self, utc: datetime | None) -> bool:
+    def _report_clock(self, utc: datetime | None, *, asked_at: float) -> bool:
         """Pass the CSMS's time on. False: by it the CSMS's own certificate has expired, nobody else knew, and the connection ends."""
         connection = self._connection
         if utc is None or connection is None:
@@ -995,7 +995,7 @@ class OcppClient:
         problem = connection.date_problem(utc)
         if not problem:
             connection.is_unsure = False
-            self._sink.clock_reported(utc)
+            self._sink.clock_reported(utc, timedelta(seconds=_now() - asked_at))
             return True
         if connection.is_unsure and "expired" in problem:
             self._part(f"TLS: {problem}", "the CSMS operator must renew its certificate, or set its clock")

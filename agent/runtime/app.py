@@ -6,7 +6,7 @@ import socket
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, cast
@@ -200,8 +200,8 @@ class _Reports:
     def on_discontinuity(self, evse_id: EvseId, kind: Discontinuity, last_good: Reading | None, first_new: Reading) -> None:
         self._post(MeterDiscontinuity(evse_id, kind, last_good, first_new))
 
-    def clock_reported(self, utc: datetime) -> None:
-        self._app.csms_time(utc)
+    def clock_reported(self, utc: datetime, took: timedelta) -> None:
+        self._app.csms_time(utc, took)
 
     def post(self, event: Event) -> None:
         self._post(event)
@@ -487,9 +487,9 @@ class App:
 
     # --- what the engine and the connection call
 
-    def csms_time(self, utc: datetime) -> None:
-        """The CSMS told its time."""
-        self.timekeeper.told(utc)
+    def csms_time(self, utc: datetime, took: timedelta = timedelta()) -> None:
+        """The CSMS told its time, so long after it was asked."""
+        self.timekeeper.told(utc, took)
 
     def keep_lifetime(self, reading: Reading) -> None:
         """Keep the lifetime register for statistics: once a minute is enough, the meter's own register survives."""

@@ -164,10 +164,11 @@ class Clock:
 
     # --- the CSMS
 
-    def csms_time(self, utc: datetime) -> Instant | None:
+    def csms_time(self, utc: datetime, took: timedelta = timedelta()) -> Instant | None:
         """Take the CSMS's time in; gives the moment to remember when it changed what is known. An absurd time is not believed.
 
         Where a time service is good, the CSMS's time is compared and not used: two sources that take turns are worse than either.
+        `took`: between question and answer. The answer may be that old, so it does not prove a clock wrong that is ahead by no more.
         """
         if not NOT_BEFORE <= utc < NOT_AFTER:
             if self._refused is None:
@@ -180,7 +181,7 @@ class Clock:
         known = self._utc(mono_ms)
         self._told_at = mono_ms
         self._csms_ahead = None if known is None else utc - known
-        if known is not None and (abs(utc - known) <= TOLERATED or self._ntp_utc() is not None):
+        if known is not None and (-TOLERATED <= known - utc <= TOLERATED + took or self._ntp_utc() is not None):
             # From here on monotonic time carries on what is known, so that no later jump of the board's clock is seen.
             self._told = (mono_ms, known)
             return None

@@ -1,6 +1,6 @@
 """Looks after the clock: keeps the anchor of this boot on disk, and tells when the time has a new source, is old, or is doubtful."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from agent.domain.time import ClockTrust, wire_time
@@ -37,10 +37,10 @@ class Timekeeper:
         self._is_stale = False
         self._differs = False
 
-    def told(self, utc: datetime) -> None:
-        """The CSMS told its time."""
+    def told(self, utc: datetime, took: timedelta = timedelta()) -> None:
+        """The CSMS told its time, so long after it was asked."""
         before = self._clock.now().utc
-        moved = self._clock.csms_time(utc)
+        moved = self._clock.csms_time(utc, took)
         if moved is not None and moved.utc is not None and before is not None:
             step_s = (moved.utc - before).total_seconds()
             self._notes.note("clock_corrected", f"by {step_s:+.1f} s to {wire_time(moved.utc)}, as the CSMS says", is_warning=True)

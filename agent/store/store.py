@@ -169,7 +169,22 @@ class Store:
         self._pending.run = Run(boot_id=self._boot_id, started=self._now())
         with suppress(StoreError):  # stays pending; `trouble` tells
             await self.flush()
-        return found
+        return replace(found, transactions=tuple(self._as_told(record) for record in found.transactions))
+
+    def _as_told(self, record: TransactionRecord) -> TransactionRecord:
+        """A record of an earlier boot with the times that the CSMS is told: those of the next boot have to lie behind them."""
+
+        def told(instant: Instant) -> Instant:
+            return instant if instant.boot_id == self._boot_id else replace(instant, utc=self.utc_of(instant))
+
+        return replace(
+            record,
+            started_at=told(record.started_at),
+            resumed_at=None if record.resumed_at is None else told(record.resumed_at),
+            last_event_at=None if record.last_event_at is None else told(record.last_event_at),
+            last_reading=replace(record.last_reading, at=told(record.last_reading.at)),
+            stop_begun=None if record.stop_begun is None else replace(record.stop_begun, at=told(record.stop_begun.at)),
+        )
 
     async def commit(self, records: Sequence[Record], notices: Sequence[TransactionNotice]) -> None:
         """Write records and notices as one unit: when this returns they are on disk. What was marked rides along.

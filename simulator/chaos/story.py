@@ -549,6 +549,7 @@ class Story:
         checks = (
             (self._site.state is S.FREE, f"the session is {self._site.state}"),
             (portal.is_online(SERIAL), "the portal does not see the charger"),
+            (app.engine._idle.is_set(), "something is not on disk yet"),  # noqa: SLF001 - a disk that was healed this moment
             (not app.store.queue_depth, f"{app.store.queue_depth} messages wait"),
             (not await self._curable(), f"{status.dead} dead letters, {status.held} held"),
             (not status.open_transactions, f"{status.open_transactions} transactions are open"),

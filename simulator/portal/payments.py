@@ -140,16 +140,20 @@ class PaymentBook:
         )
 
     def capture(self, payment: Payment, gross: Decimal) -> None:
-        """Take what the session cost, at most what was authorised. A voided payment takes nothing: all of it stays uncollected."""
+        """Take what the session cost, at most what was authorised. A voided payment takes nothing: all of it stays uncollected.
+
+        What was captured before and is lower now is given back; more is never taken afterwards.
+        """
         if payment.state is PaymentState.VOIDED:
             self._db.execute("UPDATE payment SET uncollected = ? WHERE id = ?", str(gross), payment.payment_id)
             return
         taken = settle(gross, payment.tariff, authorized=payment.authorized, commission_percent=payment.commission_percent)
+        is_lower = payment.state is PaymentState.CAPTURED and payment.gross is not None and taken.gross < payment.gross
         self._db.execute(
             "UPDATE payment SET state = ?, closed_at = ?, gross = ?, vat = ?, commission = ?, net = ?, uncollected = ?"
             " WHERE id = ? AND state = ?",
             *(PaymentState.CAPTURED, stamp(self._clock()), str(taken.gross), str(taken.vat), str(taken.commission), str(taken.net)),
-            *(str(taken.uncollected), payment.payment_id, PaymentState.CHARGING),
+            *(str(taken.uncollected), payment.payment_id, PaymentState.CAPTURED if is_lower else PaymentState.CHARGING),
         )
 
     def void(self, payment: Payment, reason: str) -> None:

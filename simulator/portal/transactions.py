@@ -235,6 +235,7 @@ class TransactionBook:
                 self._db.execute("UPDATE tx SET duplicate_updates = duplicate_updates + 1 WHERE id = ?", tx)
                 return
             self._read(tx, meter.samples)
+            self._settle(tx)
             self._note_overdrawn(tx)
 
     def cost_report(self, serial: str, station: str, wire_id: str, report: CostReport, payload: str) -> bool:
@@ -395,7 +396,8 @@ class TransactionBook:
     def _read(self, tx: int, samples: tuple[Sample, ...]) -> None:
         dark_ms = interrupted_ms(samples)
         if dark_ms:
-            self._db.execute("UPDATE tx SET interrupted_ms = interrupted_ms + ? WHERE id = ?", dark_ms, tx)
+            # One that comes behind the end (it had been refused) gives back what was taken for the time without power.
+            self._db.execute("UPDATE tx SET interrupted_ms = interrupted_ms + ?, is_settled = 0 WHERE id = ?", dark_ms, tx)
         for sample in samples:
             at = stamp(sample.at)
             if sample.energy_wh is not None:

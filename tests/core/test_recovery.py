@@ -420,6 +420,28 @@ class TestBill:
         assert cost.seconds == Decimal(billed // timedelta(milliseconds=1)) / 1000
         assert len([n for n in told if n.event_type is ENDED]) == 1
 
+    @pytest.mark.parametrize(("outage_s", "boot_id"), [(-1.5, "boot-2"), (-3_600, "boot-2"), (5, "boot-1")])
+    def test_no_time_of_a_transaction_goes_backwards(self, outage_s: float, boot_id: str) -> None:
+        """The clock of the next boot is behind (a CSMS that answered late): the times go on from the last one, and the bill is the same."""
+        first = charging()
+        second = next_run(first, boot_id=boot_id, outage=timedelta(seconds=outage_s))
+        if boot_id == first.boot_id:
+            second.at = replace(second.at, utc=at(second.at.utc) - timedelta(minutes=1))
+        second.pass_ms(31_000)
+        second.swipe()
+        second.pass_ms(10_000)
+        told = [*first.notices(), *second.notices()]
+        times = [at(value.at.utc) for notice in told for value in notice.meter_values if notice.event_type is UPDATED]
+        assert times == sorted(times)
+        times = [at(notice.at.utc) for notice in told]
+        assert times == sorted(times)
+        begin, end = next(notice for notice in told if ReadingContext.INTERRUPTION_END in contexts(notice)).meter_values
+        dark = at(end.at.utc) - at(begin.at.utc)
+        assert dark >= timedelta(0)
+        cost = told[-1].cost
+        assert cost is not None
+        assert cost.seconds == Decimal((times[-1] - times[0] - dark) // timedelta(milliseconds=1)) / 1000
+
     def test_a_jump_of_the_clock_after_the_boot_does_not_change_it(self) -> None:
         rig = next_run(charging())
         rig.pass_ms(30_000)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -228,7 +228,7 @@ class Events:
     def post(self, event: Event) -> None:
         self.events.append(event)
 
-    def clock_reported(self, utc: datetime) -> None:
+    def clock_reported(self, utc: datetime, took: timedelta) -> None:
         self.times.append(utc)
 
     def links(self) -> list[LinkState]:

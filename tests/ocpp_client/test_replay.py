@@ -213,7 +213,7 @@ class Charger:
     def post(self, event: Event) -> None:
         assert isinstance(event, LinkChanged | CommandReceived) or type(event).__name__ == "TransactionAnswered", event
 
-    def clock_reported(self, utc: datetime) -> None:
+    def clock_reported(self, utc: datetime, took: timedelta) -> None:
         self.store.set_anchor(f"boot-{self.boot}", int(now() * 1000), utc)
 
     async def kill(self) -> None:

@@ -457,6 +457,32 @@ def test_time_without_power_is_not_billed(version: str) -> None:
     assert row.gross == row.session_gross
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_an_outage_that_is_told_behind_the_end_is_given_back(version: str) -> None:
+    """The message had been refused, and was sent again by hand: the bill is as if it had come in its place."""
+    book = ledger()
+    payment = book.paid()
+    dark = (sample(600, 2000, "Interruption.Begin"), sample(1500, 2000, "Interruption.End"))
+    if version == "1.6":
+        tx, _ = book.transactions.start(SERIAL, STATION, start(payment.id_token))
+        book.transactions.stop(SERIAL, STATION, stop(tx))
+    else:
+        first, last = story(payment.id_token, updates=0)
+        for one in (first, replace(last, seq_no=2)):
+            book.transactions.event(SERIAL, STATION, one)
+    before = book.transactions.all()[0]
+    for _ in range(2):
+        if version == "1.6":
+            book.transactions.meter(SERIAL, STATION, Meter(wire_id=str(tx), samples=dark, digest="dark", payload="{}"))
+        else:
+            book.transactions.event(SERIAL, STATION, event(EventType.UPDATED, 1, 1500.0, *dark))
+    row = book.transactions.all()[0]
+    assert (before.seconds, row.seconds, row.energy_wh) == (Decimal(3600), Decimal(2700), 10_000)
+    assert row.gross is not None
+    assert before.gross is not None
+    assert row.gross == row.session_gross < before.gross
+
+
 def test_an_interruption_without_its_other_end_changes_nothing() -> None:
     book = ledger()
     payment = book.paid()

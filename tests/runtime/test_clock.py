@@ -47,6 +47,16 @@ async def test_a_small_difference_is_the_networks() -> None:
     assert NOW <= utc < NOW + timedelta(seconds=0.9)
 
 
+@pytest.mark.parametrize(("said_s", "is_corrected"), [(-5.5, False), (-7.5, True), (2.5, True), (1.5, False)])
+async def test_an_answer_that_came_late_does_not_set_a_right_clock_back(said_s: float, *, is_corrected: bool) -> None:
+    """It was written somewhere between question and answer: by 4 s and the network's 2 s it may be behind, and no more ahead than ever."""
+    clock = Clock(Board(NOW), "boot-1")
+    moved = clock.csms_time(NOW + timedelta(seconds=said_s), timedelta(seconds=4))
+    assert (moved is not None) is is_corrected
+    clock = Clock(Board(NOW), "boot-1")
+    assert (clock.csms_time(NOW + timedelta(seconds=said_s)) is not None) is (abs(said_s) > 2)
+
+
 async def test_the_csms_tells_a_board_that_does_not_know() -> None:
     clock = Clock(Board(None), "boot-1")
     assert clock.now().utc is None

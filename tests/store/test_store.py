@@ -666,6 +666,24 @@ async def test_moments_without_a_clock_get_their_time_when_it_is_known(tmp_path:
         assert store.time_floor >= EPOCH
 
 
+async def test_a_record_of_an_earlier_boot_comes_back_with_the_times_that_are_told(tmp_path: Path) -> None:
+    """The board's clock was an hour ahead or unknown then: what goes on in the next boot is compared with the true time."""
+    ahead = record(1)
+    dark = replace(record(2), started_at=at(is_utc_known=False), last_event_at=at(500, is_utc_known=False))
+    async with recovered(tmp_path) as (store, _):
+        await store.commit([ahead, dark], [])
+        store.set_anchor(BOOT, 60_000, EPOCH - timedelta(minutes=59), EPOCH + timedelta(seconds=60))
+        await idle(store)
+    async with recovered(tmp_path) as (_, found):
+        assert found.transactions == (ahead, dark), "within its boot nothing is known better"
+    async with recovered(tmp_path, boot_id=OTHER_BOOT) as (_, found):
+        one, other = found.transactions
+        assert one.started_at.utc == EPOCH - timedelta(hours=1)
+        assert one.last_reading.at.utc == EPOCH - timedelta(hours=1)
+        assert other.started_at.utc == EPOCH - timedelta(hours=1)
+        assert other.last_event_at == at(500, is_utc_known=False).anchored_to(other.started_at)
+
+
 async def test_a_known_time_is_never_moved(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         store.set_anchor(BOOT, 0, EPOCH + timedelta(hours=3))
