@@ -939,6 +939,16 @@ def test_a_late_answer_to_the_first_of_two_calls_lets_the_second_go_at_once() ->
     assert bench.take().call.action == "DataTransfer"
 
 
+@pytest.mark.parametrize("late_s", [0.0, 0.5, 86_400.0])
+def test_a_row_whose_next_attempt_is_overdue_goes(late_s: float) -> None:
+    """The link was away at the moment: it is no dead letter for that."""
+    bench = Bench(session(1, "a"))
+    bench.refuse(bench.must())
+    bench.now = 60.0 + late_s
+    assert bench.take().row.row_id == 1
+    assert isinstance(bench.outbox.log[-1], Delivered)
+
+
 def test_only_the_answer_to_a_start_is_needed_by_what_follows() -> None:
     assert [answer_is_needed(each.notice) for each in session(1, "a")] == [True, False, False]
 

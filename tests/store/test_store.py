@@ -854,3 +854,141 @@ async def test_event_types_of_the_outbox_are_the_domains_words(tmp_path: Path) -
         await store.commit([ended(1)], [notice(1, 0), notice(1, 1), end_notice(1, 2)])
         stored = await store._db.read(lambda db: [row[0] for row in db.execute("SELECT event_type FROM outbox ORDER BY row_id")])
         assert stored == [TransactionEventType.STARTED, TransactionEventType.UPDATED, TransactionEventType.ENDED]
+
+
+# ------------------------------------------------------------------------------------------------------- the edges of the rules
+
+
+async def test_what_was_marked_last_is_on_disk_after_an_orderly_end(tmp_path: Path) -> None:
+    """Else every restart would send the last messages twice."""
+    async with recovered(tmp_path) as (store, _):
+        await store.commit([record(1)], [notice(1, 0), notice(1, 1), notice(1, 2)])
+        rows = await store.rows(0, 10)
+        store.mark(delivered(rows[1]))
+        store.mark(Attempted(row_id=rows[2].row_id, attempts=2, calls_answered=1))
+        store.save_lifetime(EvseId(1), total_wh=Decimal(5), register_wh=Decimal(6), at=at(), serial_number="M-1")
+    async with recovered(tmp_path) as (store, _):
+        assert [(row.notice.seq_no, row.attempts, row.calls_answered) for row in await store.rows(0, 10)] == [(0, 0, 0), (2, 2, 1)]
+        lifetime = store.lifetime(EvseId(1))
+        assert lifetime is not None
+        assert (lifetime.total_wh, lifetime.register_wh) == (5, 6)
+        assert store.was_orderly is True
+
+
+async def test_a_run_is_registered_before_anything_else_happens(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        assert store.was_orderly is None
+        await store.recover()
+        assert store.was_orderly is None, "the very first run"
+        await crash(store)
+    async with recovered(tmp_path, boot_id=OTHER_BOOT) as (store, found):
+        assert found.last_boot_id == BOOT
+        assert store.was_orderly is False
+
+
+async def test_a_close_waits_for_what_is_under_way(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path, boot_id=BOOT, now=now)
+    commits = [asyncio.ensure_future(store.commit([record(number)], [notice(number, 0)])) for number in range(1, 6)]
+    await asyncio.sleep(0)
+    assert store.busy_s >= 0
+    await store.aclose()
+    await asyncio.gather(*commits)
+    assert (store.busy_s, store._timer, store._flushing) == (0.0, None, None)
+    async with opened(tmp_path) as store:
+        assert store.queue_depth == 5
+
+
+@pytest.mark.parametrize(
+    ("ms", "off_ms", "moves"),
+    [
+        (1_000, 999, False),
+        (1_000, -999, False),
+        (1_000, 1_000, True),
+        (1_000, -1_000, True),
+        (43_199_999, 0, False),
+        (43_200_000, 0, True),
+        (43_200_000, 500, True),
+    ],
+)
+async def test_an_anchor_moves_by_a_second_of_difference_or_after_twelve_hours(tmp_path: Path, ms: int, off_ms: int, moves: bool) -> None:
+    """In the second case along its own line: the difference is the network's."""
+    async with recovered(tmp_path) as (store, _):
+        store.set_anchor(BOOT, 0, EPOCH)
+        await idle(store)
+        moment = EPOCH + timedelta(milliseconds=ms)
+        store.set_anchor(BOOT, ms, moment + timedelta(milliseconds=off_ms))
+        expected = moment + timedelta(milliseconds=off_ms if abs(off_ms) >= 1_000 else 0)
+        assert store.anchor(BOOT) == (Instant(BOOT, ms, expected) if moves else Instant(BOOT, 0, EPOCH))
+        assert store.synchronized_at == (expected if moves else EPOCH)
+        assert (await store.status()).pending_marks == 0
+        assert bool(store._pending) == moves
+        assert store.utc_of(at(7, is_utc_known=False)) == EPOCH + timedelta(milliseconds=7), "the first one counts on the wire, for good"
+
+
+@pytest.mark.parametrize(
+    ("board_off_s", "drift_ms", "is_wrong"),
+    [
+        (3_600, 0, True),
+        (3_600, 59_999, True),
+        (3_600, -59_999, True),
+        (3_600, 60_000, False),
+        (3_600, -60_000, False),
+        (-3_600, 59_999, True),
+        (100, 24_999, True),
+        (100, 25_000, False),
+        (2, 999, True),
+        (2, 1_000, False),
+        (None, 0, False),
+    ],
+)
+async def test_a_moment_is_by_the_wrong_clock_where_it_is_near_its_line(
+    tmp_path: Path, board_off_s: int | None, drift_ms: int, is_wrong: bool
+) -> None:
+    """Within a minute, within a quarter of the way to the right time, within a second at least."""
+    async with recovered(tmp_path) as (store, _):
+        right, ms = EPOCH + timedelta(seconds=50), 50_000
+        board = None if board_off_s is None else right + timedelta(seconds=board_off_s)
+        store.set_anchor(BOOT, ms, right, board)
+        moment = Instant(BOOT, 10_000, EPOCH + timedelta(seconds=10 + (board_off_s or 0), milliseconds=drift_ms))
+        assert store.utc_of(moment) == (None if is_wrong else moment.utc), "not before it is on disk"
+        await idle(store)
+        assert store.utc_of(moment) == (EPOCH + timedelta(seconds=10) if is_wrong else moment.utc)
+        assert (store.may_learn(moment), store.may_learn(Instant(OTHER_BOOT, 0))) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("total", "register", "serial", "writes"), [(5, 6, "M-1", False), (7, 6, "M-1", True), (5, 8, "M-1", True), (5, 6, "M-2", True)]
+)
+async def test_a_lifetime_register_is_written_only_when_it_moved(
+    tmp_path: Path, total: int, register: int, serial: str, writes: bool
+) -> None:
+    async with recovered(tmp_path) as (store, _):
+        store.save_lifetime(EvseId(1), total_wh=Decimal(5), register_wh=Decimal(6), at=at(), serial_number="M-1")
+        await store.flush()
+        assert not store._pending
+        store.save_lifetime(EvseId(1), total_wh=Decimal(total), register_wh=Decimal(register), at=at(1), serial_number=serial)
+        assert bool(store._pending) == writes
+        assert (store._timer is not None) == writes
+
+
+async def test_the_report_of_the_storage_adds_up(tmp_path: Path) -> None:
+    async with recovered(tmp_path) as (store, _):
+        await store.commit([record(1), ended(2)], [notice(1, 0), notice(2, 0), end_notice(2, 1)])
+        (_, start, _) = await store.rows(0, 10)
+        store.mark(dead(start))
+        await idle(store)
+        report = await store.storage()
+        status = report.status
+        assert (status.transactions, status.open_transactions, status.queued, status.held, status.dead) == (2, 1, 2, 0, 1)
+        assert (status.thinned, status.pending_marks, status.failures, status.checkpoints) == (0, 0, 0, 0)
+        assert status.file_bytes == (tmp_path / FILE_NAME).stat().st_size
+        assert status.log_bytes == (tmp_path / f"{FILE_NAME}-wal").stat().st_size
+        assert (status.syncs, status.written_bytes) == (report.total.syncs, report.total.written_bytes)
+        idle_cost, charging_cost = report.idle[1], report.charging[1]
+        assert idle_cost + charging_cost == report.total
+        assert charging_cost.syncs >= 2, "the start and what came of it are the session's"
+        assert idle_cost.syncs >= 1, "the run was registered before"
+        assert (report.refusal, report.last_trouble, report.reserve_bytes, report.kept_bytes) == ("", "", 1024 * 1024, 0)
+        assert report.max_bytes - report.file_max_bytes == 5 * 1024 * 1024
+        assert 0 < report.used_bytes <= status.file_bytes + status.log_bytes
+        assert store.queue_room == tables.MAX_QUEUED
