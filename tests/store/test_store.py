@@ -871,7 +871,7 @@ async def test_what_was_marked_last_is_on_disk_after_an_orderly_end(tmp_path: Pa
         assert [(row.notice.seq_no, row.attempts, row.calls_answered) for row in await store.rows(0, 10)] == [(0, 0, 0), (2, 2, 1)]
         lifetime = store.lifetime(EvseId(1))
         assert lifetime is not None
-        assert (lifetime.total_wh, lifetime.register_wh) == (5, 6)
+        assert (lifetime.total_wh, lifetime.register_wh) == (Decimal(5), Decimal(6))
         assert store.was_orderly is True
 
 
