@@ -988,6 +988,16 @@ def test_a_status_that_was_put_back_is_the_first_again() -> None:
     assert drained(waiting) == [(first, 7), (second, 5)]
 
 
+def test_what_was_put_back_into_a_full_queue_lets_it_grow_no_further() -> None:
+    waiting = Waiting(limit=2)
+    for number in range(2):
+        waiting.put(authorize(str(number)), number)
+    waiting.put_back(status(1), 2)
+    for number in range(3, 10):
+        assert len(waiting.put(authorize(str(number)), number)) == 1
+        assert len(waiting) == 3
+
+
 def test_a_lost_link_keeps_the_newest_status_of_each_place_in_order_and_its_time() -> None:
     waiting = Waiting()
     notices: list[Notice] = [status(1, ConnectorStatus.OCCUPIED), status(2), authorize(), status(1), status(3)]
