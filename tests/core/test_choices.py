@@ -1,7 +1,8 @@
 """Which of several: the EVSE that a token or a start is for, the cached answer that makes room, the limit that comes first."""
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -12,19 +13,31 @@ from agent.core.limits import LEAD_MS
 from agent.core.segments import kind_at_boot
 from agent.core.state import EvseConfig, MeterLossPolicy, Phase, StopStage
 from agent.core.station import next_deadline
+from agent.core.why import blocker, chain
 from agent.domain.authorization import AuthorizationStatus, IdToken, IdTokenInfo
-from agent.domain.commands import CommandStatus, RequestStart, SetVariables, StatusOutcome, TriggerMessage, VariableAssignment
+from agent.domain.commands import (
+    CommandStatus,
+    RequestStart,
+    Reset,
+    ResetKind,
+    SetVariables,
+    StatusOutcome,
+    TriggerMessage,
+    VariableAssignment,
+)
 from agent.domain.connector import ConnectorStatus, FaultKind, SessionStage
+from agent.domain.effects import ReadMeter, Remark, Restart
 from agent.domain.events import AuthorizationAnswered, FaultCleared, FaultRaised, MeterLost, StopRequested, Tick, TransactionAnswered
 from agent.domain.ids import EvseId
-from agent.domain.metering import Discontinuity, Measurand, Quantity, Reading
+from agent.domain.metering import Discontinuity, Measurand, Quantity, Reading, ReadingContext
 from agent.domain.notices import AuthorizeNotice, MeterValuesNotice, StatusNotice
 from agent.domain.pilot import PilotState
+from agent.domain.records import CacheEntry, Recovered
 from agent.domain.time import Instant
 from agent.domain.transaction import StoppedReason, TransactionLimit, TriggerReason
 from agent.domain.variables import ValueSource, VariableKey
 from tests.core.rig import EVSE1, PRICED, START, TAG, Rig
-from tests.core.test_view import charging, doing, granted, online
+from tests.core.test_view import charging, doing, granted, online, reboot
 
 EVSE2, EVSE3 = EvseId(2), EvseId(3)
 TWO = (EvseConfig(evse_id=EVSE1), EvseConfig(evse_id=EVSE2))
@@ -460,3 +473,110 @@ def test_of_several_faults_the_first_is_told(first: FaultKind) -> None:
     assert isinstance(outcome, StatusOutcome)
     assert outcome.reason == f"fault {first}"
     assert rig.statuses()[-1].fault is first
+
+
+class TestReset:
+    @pytest.mark.parametrize(
+        ("first", "second", "is_taken"),
+        [
+            (ResetKind.ON_IDLE, ResetKind.SOFT, True),
+            (ResetKind.ON_IDLE, ResetKind.HARD, True),
+            (ResetKind.ON_IDLE, ResetKind.ON_IDLE, False),
+            (ResetKind.SOFT, ResetKind.ON_IDLE, False),
+            (ResetKind.SOFT, ResetKind.HARD, False),
+            (ResetKind.HARD, ResetKind.SOFT, False),
+        ],
+    )
+    def test_only_one_that_waits_gives_way_to_one_that_does_not(self, first: ResetKind, second: ResetKind, *, is_taken: bool) -> None:
+        rig = charging(online())
+        rig.command(Reset(kind=first))
+        assert rig.evse.phase is (Phase.TRANSACTION if first is ResetKind.ON_IDLE else Phase.STOPPING)
+        outcome = rig.command(Reset(kind=second))
+        assert isinstance(outcome, StatusOutcome)
+        assert outcome.status is (CommandStatus.ACCEPTED if is_taken else CommandStatus.REJECTED)
+        assert rig.station.reset is (second if is_taken else first)
+        assert rig.station.record.reset_kind == (second if is_taken else first).value
+
+    @pytest.mark.parametrize(("kind", "reason"), [(ResetKind.SOFT, StoppedReason.SOFT_RESET), (ResetKind.HARD, StoppedReason.HARD_RESET)])
+    def test_what_it_ends_says_which_it_was(self, kind: ResetKind, reason: StoppedReason) -> None:
+        rig = charging(online())
+        rig.command(Reset(kind=kind))
+        rig.pass_ms(15_000)
+        assert (rig.notices()[-1].stopped_reason, rig.notices()[-1].trigger) == (reason, TriggerReason.RESET_COMMAND)
+        assert [(one.kind, one.drains) for one in rig.effects if isinstance(one, Restart)] == [(kind, kind is ResetKind.SOFT)]
+
+    def test_one_that_waits_takes_the_places_of_those_who_have_not_begun(self) -> None:
+        rig = granted(online())
+        assert rig.command(Reset(kind=ResetKind.ON_IDLE)) == StatusOutcome(status=CommandStatus.ACCEPTED)
+        assert rig.evse.authorization is None
+        assert [one.kind for one in rig.effects if isinstance(one, Restart)] == [ResetKind.ON_IDLE]
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "reason"), [("boot-1", StoppedReason.REBOOT), ("boot-0", StoppedReason.POWER_LOSS), ("boot-2", StoppedReason.POWER_LOSS)]
+)
+def test_another_boot_of_the_kernel_means_that_the_power_went(boot_id: str, reason: StoppedReason) -> None:
+    before = charging(online())
+    assert before.evse.transaction is not None
+    recovered = Recovered(station=before.station.record, transactions=(before.evse.transaction,))
+    rig = Rig(recovered=recovered, boot_id=boot_id, first_pilot=PilotState.C, first_ms=90_000, utc=before.at.plus_ms(60_000).utc)
+    rig.energy = dict(before.energy)
+    rig.serial = before.serial
+    rig.pass_ms(3_000)
+    ended = rig.notices()[-1]
+    assert ended.stopped_reason is reason
+    stored = before.evse.transaction.last_reading.at
+    assert ended.at.utc is not None
+    assert stored.utc is not None
+    assert timedelta(0) <= ended.at.utc - stored.utc <= timedelta(seconds=60), "the dark is not billed"
+    (last,) = [value for value in ended.meter_values if value.context is ReadingContext.TRANSACTION_END]
+    assert last.at.utc == ended.at.utc
+    for since in (blocker(rig.station, EVSE1, rig.at), chain(rig.station, EVSE1, rig.at)[9]):
+        assert since is not None
+        assert since.since is not None
+        assert since.since.boot_id == boot_id
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize(
+        ("status", "goes_on"), [(None, True), (AuthorizationStatus.ACCEPTED, True), (AuthorizationStatus.BLOCKED, False)]
+    )
+    def test_the_last_word_about_the_token_decides(self, status: AuthorizationStatus | None, *, goes_on: bool) -> None:
+        rig = reboot(doing(online(), Rig.plug, granted))
+        cache = () if status is None else (CacheEntry(id_token=TAG, info=IdTokenInfo(status), stored_at=START),)
+        again = Rig(
+            recovered=replace(rig.recovered, cache=cache), config=rig.config, first_ms=rig.first_ms, utc=rig.utc, first_pilot=PilotState.B
+        )
+        again.pass_ms(4_000)
+        assert ("transaction_resumed" in again.remarks()) is goes_on
+        told = [one.detail for one in again.effects if isinstance(one, Remark) and one.name == "resume_refused"]
+        assert told == ([] if goes_on else ["its token was refused meanwhile"])
+
+    def test_what_it_waited_for_in_vain_is_told(self) -> None:
+        rig = reboot(doing(online(), Rig.plug, granted))
+        again = Rig(recovered=rig.recovered, config=rig.config, first_ms=rig.first_ms, utc=rig.utc, first_pilot=None)
+        again.pass_ms(21_000)
+        told = [one.detail for one in again.effects if isinstance(one, Remark) and one.name == "resume_refused"]
+        assert told == ["no vehicle is seen, pilot state not measured, after 20 s"]
+
+
+def test_while_the_supply_fails_every_newer_register_goes_to_disk() -> None:
+    rig = charging(online(values={var.TX_UPDATED_INTERVAL: "0"}))
+    rig.apply(FaultRaised(EVSE1, FaultKind.POWER_LOSS))
+    for rise_wh, asks in (("0.5", True), ("0", False), ("0.1", True), ("0", False)):
+        rig.energy[EVSE1] += Decimal(rise_wh)
+        before = len(rig.effects)
+        rig.read()
+        assert any(isinstance(one, ReadMeter) for one in rig.effects[before:]) is asks
+        assert rig.evse.transaction is not None
+        assert rig.evse.transaction.last_reading.energy_wh == rig.energy[EVSE1]
+        assert rig.evse.transaction.interrupted_by is StoppedReason.POWER_LOSS
+
+
+def test_a_contactor_that_was_ordered_and_has_not_reported_counts_as_live() -> None:
+    rig = online()
+    rig.auto_report = False
+    rig.charge()
+    rig.swipe()
+    assert rig.evse.stop is not None
+    assert rig.evse.stop.stage is StopStage.RAMP_DOWN

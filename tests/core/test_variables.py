@@ -17,8 +17,14 @@ from agent.domain.variables import (
     VariableDefinition,
 )
 
-TABLE = {str(one.key): one for one in definitions()}
-FRESH = Variables.of(definitions())
+
+def table() -> dict[str, VariableDefinition]:
+    return {str(one.key): one for one in definitions()}
+
+
+def fresh() -> Variables:
+    return Variables.of(definitions())
+
 
 RANGES = {
     "OCPPCommCtrlr.HeartbeatInterval": (1, 86_400),
@@ -50,54 +56,55 @@ def put(variables: Variables, name: str, value: str, source: ValueSource = Value
 
 
 def test_every_number_that_can_be_set_has_its_range() -> None:
-    numbers = {name for name, one in TABLE.items() if one.data_type in {DataType.INTEGER, DataType.DECIMAL}}
-    assert {name for name in numbers if TABLE[name].mutability is not Mutability.READ_ONLY} == set(RANGES)
+    numbers = {name for name, one in table().items() if one.data_type in {DataType.INTEGER, DataType.DECIMAL}}
+    assert {name for name in numbers if table()[name].mutability is not Mutability.READ_ONLY} == set(RANGES)
 
 
 @pytest.mark.parametrize(("name", "lowest", "highest"), [(name, *bounds) for name, bounds in RANGES.items()])
 def test_a_number_is_taken_up_to_its_bounds_and_refused_beyond(name: str, lowest: int, highest: int | None) -> None:
+    before = fresh()
     allowed = {lowest} if highest is None else {lowest, lowest + 1, highest}
     for number in allowed:
-        after, status, _ = put(FRESH, name, str(number))
+        after, status, _ = put(before, name, str(number))
         assert status is SetVariableStatus.ACCEPTED
         assert after.decimal(key(name)) == number
         assert after.source(key(name)) is ValueSource.CSMS
     for number in {lowest - 1} if highest is None else {lowest - 1, highest + 1}:
-        after, status, reason = put(FRESH, name, str(number))
+        after, status, reason = put(before, name, str(number))
         assert status is SetVariableStatus.REJECTED
-        assert after is FRESH
+        assert after is before
         assert str(number) in reason
         assert (f"at least {lowest}" if highest is None else f"{lowest} to {highest}") in reason
-        unit = TABLE[name].unit
+        unit = table()[name].unit
         assert reason.endswith(f" {unit}" if unit else str(lowest if highest is None else highest))
 
 
-@pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.parametrize("name", sorted(table()))
 def test_every_default_is_a_value_that_the_variable_itself_would_take(name: str) -> None:
-    definition = TABLE[name]
+    definition = table()[name]
     assert normalize(definition, definition.default) == definition.default
     if name in RANGES and definition.default:
         assert RANGES[name][0] <= Decimal(definition.default)
 
 
-@pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.parametrize("name", sorted(table()))
 def test_only_the_installer_changes_what_is_read_only(name: str) -> None:
-    definition = TABLE[name]
+    definition = table()[name]
     value = definition.default or {"TariffCostCtrlr.Currency": "NOK", "WebPaymentsCtrlr.URLTemplate": "https://pay.example"}.get(name, "")
-    _, status, reason = put(FRESH, name, value)
+    _, status, reason = put(fresh(), name, value)
     if definition.mutability is Mutability.READ_ONLY:
         assert status is SetVariableStatus.REJECTED
         assert reason == f"{name} is read-only"
-        _, status, reason = put(FRESH, name, value, ValueSource.CONFIGURATION)
+        _, status, reason = put(fresh(), name, value, ValueSource.CONFIGURATION)
     assert (status, reason) == (SetVariableStatus.ACCEPTED, "")
 
 
 @pytest.mark.parametrize(("name", "longest"), [("TariffCostCtrlr.TariffFallbackMessage", 255), ("SecurityCtrlr.Identity", 48)])
 def test_a_text_is_kept_up_to_its_length(name: str, longest: int) -> None:
-    after, status, _ = put(FRESH, name, "x" * longest, ValueSource.CONFIGURATION)
+    after, status, _ = put(fresh(), name, "x" * longest, ValueSource.CONFIGURATION)
     assert status is SetVariableStatus.ACCEPTED
     assert after.text(key(name)) == "x" * longest
-    after, status, reason = put(FRESH, name, "x" * (longest + 1), ValueSource.CONFIGURATION)
+    after, status, reason = put(fresh(), name, "x" * (longest + 1), ValueSource.CONFIGURATION)
     assert status is SetVariableStatus.REJECTED
     assert reason == f"{name}: {longest + 1} characters; at most {longest}"
 
@@ -106,8 +113,8 @@ def test_a_payment_address_may_be_as_long_as_a_value_of_1_6() -> None:
     """1.6 7.20: a value has at most 500 characters."""
     address = "https://pay.example/"
     name = "WebPaymentsCtrlr.URLTemplate"
-    assert put(FRESH, name, address + "a" * (500 - len(address)))[1] is SetVariableStatus.ACCEPTED
-    assert put(FRESH, name, address + "a" * (501 - len(address)))[1] is SetVariableStatus.REJECTED
+    assert put(fresh(), name, address + "a" * (500 - len(address)))[1] is SetVariableStatus.ACCEPTED
+    assert put(fresh(), name, address + "a" * (501 - len(address)))[1] is SetVariableStatus.REJECTED
 
 
 @pytest.mark.parametrize(
@@ -154,20 +161,20 @@ def test_a_payment_address_may_be_as_long_as_a_value_of_1_6() -> None:
     ],
 )
 def test_what_is_kept_of_a_value(name: str, given: str, kept: str | None) -> None:
-    after, status, reason = put(FRESH, name, given)
+    after, status, reason = put(fresh(), name, given)
     assert status is (SetVariableStatus.REJECTED if kept is None else SetVariableStatus.ACCEPTED)
     assert (reason == "") is (kept is not None)
-    assert after.text(key(name)) == (FRESH.text(key(name)) if kept is None else kept)
+    assert after.text(key(name)) == (fresh().text(key(name)) if kept is None else kept)
 
 
 @pytest.mark.parametrize(("name", "letter"), [("TxCtrlr.EVConnectionTimeOut", "9"), *(("TariffCostCtrlr.VatPercent", one) for one in "9a")])
 def test_of_a_long_wrong_number_the_reason_repeats_forty_characters(name: str, letter: str) -> None:
-    reason = put(FRESH, name, letter * 100)[2]
+    reason = put(fresh(), name, letter * 100)[2]
     assert f"'{letter * 40}'" in reason
 
 
 def test_of_a_long_wrong_member_sixty() -> None:
-    assert f"'{'m' * 60}'" in put(FRESH, "SampledDataCtrlr.TxUpdatedMeasurands", "m" * 100)[2]
+    assert f"'{'m' * 60}'" in put(fresh(), "SampledDataCtrlr.TxUpdatedMeasurands", "m" * 100)[2]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +191,7 @@ def test_of_a_long_wrong_member_sixty() -> None:
 )
 def test_setting_is_answered_by_name_and_attribute(name: str, attribute: str, expected: SetVariableStatus) -> None:
     assignment = VariableAssignment(key=key(name), value="77", attribute_type=attribute)
-    after, (result,) = FRESH.assign([assignment], ValueSource.CSMS)
+    after, (result,) = fresh().assign([assignment], ValueSource.CSMS)
     assert (result.status, result.attribute_type, result.key) == (expected, attribute, key(name))
     is_set = expected is SetVariableStatus.ACCEPTED
     assert (result.reason == "") is is_set
@@ -203,7 +210,7 @@ def test_setting_is_answered_by_name_and_attribute(name: str, attribute: str, ex
     ],
 )
 def test_reading_is_answered_by_name_and_attribute(name: str, attribute: str, expected: GetVariableStatus) -> None:
-    result = FRESH.read(key(name), attribute)
+    result = fresh().read(key(name), attribute)
     assert result.status is expected
     if expected is GetVariableStatus.ACCEPTED:
         assert (str(result.key), result.value, result.mutability) == ("TxCtrlr.EVConnectionTimeOut", "60", Mutability.READ_WRITE)
@@ -232,7 +239,7 @@ def test_a_write_only_variable_is_written_and_never_shown() -> None:
 
 def test_of_several_assignments_the_good_ones_are_kept_in_order() -> None:
     values = [("TxCtrlr.EVConnectionTimeOut", "70"), ("TxCtrlr.EVConnectionTimeOut", "x"), ("TxCtrlr.EVConnectionTimeOut", "80")]
-    after, results = FRESH.assign([VariableAssignment(key=key(name), value=value) for name, value in values], ValueSource.CSMS)
+    after, results = fresh().assign([VariableAssignment(key=key(name), value=value) for name, value in values], ValueSource.CSMS)
     assert [one.status for one in results] == [SetVariableStatus.ACCEPTED, SetVariableStatus.REJECTED, SetVariableStatus.ACCEPTED]
     assert after.integer(var.EV_CONNECTION_TIME_OUT) == 80
     assert after.assign([VariableAssignment(key=var.EV_CONNECTION_TIME_OUT, value="80")], ValueSource.CSMS)[0] is after
@@ -240,14 +247,14 @@ def test_of_several_assignments_the_good_ones_are_kept_in_order() -> None:
 
 def test_a_name_that_is_not_there_cannot_be_read_by_the_core() -> None:
     with pytest.raises(LookupError, match=r"Nothing\.Here"):
-        FRESH.text(key("Nothing.Here"))
-    assert FRESH.definition(key("Nothing.Here")) is None
+        fresh().text(key("Nothing.Here"))
+    assert fresh().definition(key("Nothing.Here")) is None
 
 
 def test_lists_are_read_as_their_members() -> None:
-    after, *_ = put(FRESH, "SampledDataCtrlr.TxUpdatedMeasurands", "Voltage,Frequency")
+    after, *_ = put(fresh(), "SampledDataCtrlr.TxUpdatedMeasurands", "Voltage,Frequency")
     assert after.measurands(var.TX_UPDATED_MEASURANDS) == (Measurand.VOLTAGE, Measurand.FREQUENCY)
-    assert FRESH.members(var.ALIGNED_ENDED_MEASURANDS) == ()
+    assert fresh().members(var.ALIGNED_ENDED_MEASURANDS) == ()
 
 
 @pytest.mark.parametrize("evses", [1, 2, 3])
@@ -273,5 +280,5 @@ def test_a_station_of_which_nothing_is_said_has_one_fixed_cable_and_sells() -> N
 
 
 def test_decimals_are_none_until_they_are_set() -> None:
-    assert FRESH.decimal(var.VAT_PERCENT) is None
-    assert put(FRESH, "TariffCostCtrlr.VatPercent", "0")[0].decimal(var.VAT_PERCENT) == 0
+    assert fresh().decimal(var.VAT_PERCENT) is None
+    assert put(fresh(), "TariffCostCtrlr.VatPercent", "0")[0].decimal(var.VAT_PERCENT) == 0
