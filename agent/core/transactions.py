@@ -59,7 +59,10 @@ def meter_value(evse: Evse, reading: Reading, context: ReadingContext, wanted: t
             quantities.extend(q for q in reading.quantities if q.measurand is measurand)
     if not quantities:
         return None
-    return MeterValue(at=reading.at.anchored_to(anchor), context=context, quantities=tuple(quantities))
+    at = reading.at.anchored_to(anchor)
+    if at.boot_id == anchor.boot_id and at.mono_ms < anchor.mono_ms:
+        at = anchor  # the contactor was open between that reading and the begin: the register of the begin, told with its time
+    return MeterValue(at=at, context=context, quantities=tuple(quantities))
 
 
 def begin(turn: Turn, evse: Evse, authorization: Authorization, reading: Reading) -> Evse:

@@ -208,6 +208,20 @@ def bill_the_lifetime_sum(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ModbusMeter, "_read_registers", summed)
 
 
+def forget_the_checkpoints(patch: pytest.MonkeyPatch) -> None:
+    """What a power cut falls back on is the register of the begin."""
+    commit = Store.commit
+
+    async def forgetful(self: Store, records: Sequence[Any], notices: Sequence[TransactionNotice]) -> None:
+        kept = [
+            replace(one, last_reading=one.meter_start) if isinstance(one, TransactionRecord) and one.ended_at is None else one
+            for one in records
+        ]
+        await commit(self, kept, notices)
+
+    patch.setattr(Store, "commit", forgetful)
+
+
 BEFORE = frozenset((SessionState.FREE, SessionState.AUTHORIZED, SessionState.PLUGGED, SessionState.STARTING))
 CRASHES = frozenset((Trouble.CRASH, Trouble.CRASH_REBOOT, Trouble.POWER_CUT))
 RUNNING = frozenset((SessionState.CHARGING, SessionState.SUSPENDED))
@@ -228,6 +242,7 @@ MUTANTS: tuple[tuple[Mutant, str, frozenset[Kind], frozenset[SessionState]], ...
     (thin_the_end, "", OFFLINE, RUNNING),
     (stop_before_the_contactor_opens, "energy", frozenset(Trouble), RUNNING),
     (bill_the_outage, "", CRASHES, RUNNING),
+    (forget_the_checkpoints, "", CRASHES, RUNNING),
     (bill_the_lifetime_sum, "energy", frozenset((SimFault.METER_JUMP, SimFault.METER_RESET)), frozenset(SessionState)),
 )
 

@@ -26,7 +26,7 @@ from agent.domain.events import (
 )
 from agent.domain.ids import ConnectorId, EvseId, RequestId
 from agent.domain.interlock import Interlock
-from agent.domain.metering import ReadingContext
+from agent.domain.metering import Measurand, ReadingContext
 from agent.domain.notices import AuthorizeNotice, StatusNotice
 from agent.domain.pilot import PilotState
 from agent.domain.records import EvseRecord, Recovered, StationRecord
@@ -281,6 +281,19 @@ class TestMessages:
         rig.charge()
         (value,) = rig.notices()[0].meter_values
         assert value.context is ReadingContext.TRANSACTION_BEGIN
+
+    @pytest.mark.parametrize(("older_ms", "told_ms"), [(900, 0), (0, 0), (-900, 900)])
+    def test_no_value_is_older_than_its_transaction(self, older_ms: int, told_ms: int) -> None:
+        """The contactor was open between that reading and the begin: it is the register of the begin, whenever it was read."""
+        rig = online()
+        rig.charge()
+        record = rig.evse.transaction
+        assert record is not None
+        reading = replace(record.meter_start, at=record.started_at.plus_ms(-older_ms))
+        wanted = (Measurand.ENERGY_ACTIVE_IMPORT_REGISTER,)
+        value = transactions.meter_value(rig.evse, reading, ReadingContext.SAMPLE_PERIODIC, wanted, record.started_at)
+        assert value is not None
+        assert value.at == record.started_at.plus_ms(told_ms)
 
     @pytest.mark.parametrize("late_ms", [0, 500, 2_500])
     def test_values_for_the_end_are_kept_in_their_rhythm_even_after_a_late_tick(self, late_ms: int) -> None:
