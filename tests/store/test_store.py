@@ -992,3 +992,14 @@ async def test_the_report_of_the_storage_adds_up(tmp_path: Path) -> None:
         assert report.max_bytes - report.file_max_bytes == 5 * 1024 * 1024
         assert 0 < report.used_bytes <= status.file_bytes + status.log_bytes
         assert store.queue_room == tables.MAX_QUEUED
+
+
+async def test_a_chain_begins_with_nothing_and_its_last_page_is_the_one_that_is_not_full(tmp_path: Path) -> None:
+    async with recovered(tmp_path) as (store, _):
+        assert await store.ledger_state() is None
+        await store.commit([ended(1)], [notice(1, 0), end_notice(1, 1)])
+        state = await store.ledger_state()
+        assert state is not None
+        assert state.head.index == 1
+        pages = [(await store.ledger_page(after, limit))[0] for after, limit in ((0, 1), (1, 1), (0, 2))]
+        assert [(len(page.rows), page.is_last) for page in pages] == [(1, False), (0, True), (1, True)]
