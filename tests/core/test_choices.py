@@ -580,3 +580,16 @@ def test_a_contactor_that_was_ordered_and_has_not_reported_counts_as_live() -> N
     rig.swipe()
     assert rig.evse.stop is not None
     assert rig.evse.stop.stage is StopStage.RAMP_DOWN
+
+
+@pytest.mark.parametrize(("interval_s", "at_most_ms"), [("10", 10_000), ("60", 60_000), ("3600", 60_000), ("0", 60_000)])
+def test_the_register_on_disk_is_as_new_as_the_last_value_and_never_older_than_a_minute(interval_s: str, at_most_ms: int) -> None:
+    rig = online(values={var.TX_UPDATED_INTERVAL: interval_s})
+    rig.charge()
+    rig.pass_ms(1_000 - rig.at.mono_ms % 1_000)
+    ages = []
+    for _ in range(200):
+        rig.pass_ms(1_000)
+        assert rig.evse.transaction is not None
+        ages.append(rig.at.ms_since(rig.evse.transaction.last_reading.at))
+    assert at_most_ms - 1_000 <= max(ages) <= at_most_ms + 1_000
