@@ -24,6 +24,8 @@ HIGHEST_REGISTER_WH: Final = Decimal(100_000_000_000)
 """100 GWh, some five hundred years at 22 kW: a higher register has its words exchanged, or is not read as the manual says. However long
 it stands there, it is no new register that could be believed.
 """
+LEAST_REGISTER_WH: Final = Decimal("0.000001")
+"""No meter counts finer: what is less and not 0 is a float with its words exchanged."""
 MISMATCHES_BEFORE_DOUBT: Final = 3
 """Registers of one read-out are some 100 ms apart: a car that ramps up may mismatch once."""
 ENERGY_WINDOW_WH: Final = Decimal(30)
@@ -40,6 +42,7 @@ class Doubt(StrEnum):
 
     ENERGY_MISSING = "the import register is missing"
     ENERGY_NEGATIVE = "the import register is negative"
+    ENERGY_TOO_LOW = "the import register shows less than a millionth of a Wh, and not 0"
     ENERGY_TOO_HIGH = "the import register shows more than 100 GWh"
     VOLTAGE = "a voltage is neither 0 nor 80 to 300 V"
     POWER_LIMIT = "the power is more than twice what the EVSE can deliver"
@@ -84,6 +87,8 @@ class PlausibilityJudge:
             found.append(Doubt.ENERGY_MISSING)
         elif reading.energy_wh < 0:
             found.append(Doubt.ENERGY_NEGATIVE)
+        elif 0 < reading.energy_wh < LEAST_REGISTER_WH:
+            found.append(Doubt.ENERGY_TOO_LOW)
         elif reading.energy_wh > HIGHEST_REGISTER_WH:
             found.append(Doubt.ENERGY_TOO_HIGH)
         if any(not voltage_is_plausible(volts) for volts in reading.values(Measurand.VOLTAGE)):
