@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import socket
 import uuid
 from collections.abc import Callable, Coroutine
@@ -77,6 +78,9 @@ _log = logging.getLogger("agent.app")
 
 LEAVE_S: Final = 4.5
 """SIGTERM: the process is gone within 5 s, whatever hangs."""
+FLUSH_S: Final = 1.0
+"""At the end the disk gets this long for what it has not taken yet; after SIGTERM what is left of GONE_S."""
+GONE_S: Final = 4.8
 DRAIN_S: Final = 8.0
 """A commanded soft reset waits this long for the outbox to be delivered."""
 BEGIN_S: Final = 2.0
@@ -242,6 +246,7 @@ class App:
         self._early: list[Event] = []
         self._is_engine_ready = False
         self._is_leaving = False
+        self._gone_by = math.inf
         self._showers: list[Callable[[StationView], None]] = []
         self._view_timer: asyncio.TimerHandle | None = None
         self._view_wanted = False
@@ -277,7 +282,7 @@ class App:
                         with suppress(LookupError):
                             self.guard.revoke(EvseId(evse.id))
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(1.0):
+                        async with asyncio.timeout_at(min(loop.time() + FLUSH_S, self._gone_by)):
                             await self.engine.flushed()
                     for task in tasks:
                         task.cancel()
@@ -302,7 +307,9 @@ class App:
         if not self._is_engine_ready:
             self._end(Ending.EXIT)
             return
-        asyncio.get_running_loop().call_later(LEAVE_S, self._end, Ending.EXIT)
+        loop = asyncio.get_running_loop()
+        self._gone_by = min(self._gone_by, loop.time() + GONE_S)
+        loop.call_later(LEAVE_S, self._end, Ending.EXIT)
         self.engine.post(StopRequested())
 
     def post(self, event: Event) -> None:

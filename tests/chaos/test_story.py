@@ -33,6 +33,12 @@ Mutant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 MOST_RUNS = 30
 
 
+@pytest.mark.parametrize("seed", [108, 394, 406, 580, 780, 1992, 5005])
+def test_a_seed_that_found_something_once_finds_nothing_now(seed: int) -> None:
+    outcome = run_once(seed)
+    assert not outcome.violations, [*outcome.violations, *outcome.trace]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_random_run_loses_doubles_and_invents_nothing(seed: int) -> None:
     outcome = run_once(seed)
